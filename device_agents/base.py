@@ -1,0 +1,224 @@
+"""What the controller needs of a device, as small protocols; `DeviceAgent` joins them.
+
+Every method that talks to a device takes a wall-clock limit in seconds and raises `harness.errors.Transient` (link lost,
+stalled, device gone) or `Permanent`; none returns a half-result. Every agent passes the same contract test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness.model import Artifact, Attached, DeviceFacts, HttpRequest, LeaseInfo, Reading
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all) while something is transferred."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShellResult:
+    """End of a command on the device; `exit_code` is the command's own, never the transport's."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Shell(Protocol):
+    def run(self, argv: Sequence[str], *, limit_s: float, stdin: bytes | None = None) -> ShellResult:
+        """Run a command; every element of `argv` arrives as it is (quoted as data)."""
+
+    def script(self, text: str, *args: str, limit_s: float, stdin: bytes | None = None) -> ShellResult:
+        """Run `text` with the device's sh; `args` are $1, $2, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """Where an artifact is on the device and what bringing it there cost.
+
+    `pushed_bytes` is 0 when it was there already; `resumed_bytes` were there from a cut push; `removed` names (sha256)
+    artifacts that made room.
+    """
+
+    path: str
+    pushed_bytes: int
+    resumed_bytes: int
+    duration_s: float
+    removed: tuple[str, ...] = ()
+
+
+class Files(Protocol):
+    def missing_bytes(self, artifact: Artifact, *, limit_s: float) -> int:
+        """Bytes a deploy would push now; 0 when the artifact is there."""
+
+    def ensure(
+        self, artifact: Artifact, *, keep: frozenset[str], limit_s: float, progress: Progress | None = None
+    ) -> Deployed:
+        """Bring `artifact` to the device, checked by hash there; artifacts in `keep` (sha256) are never removed for room.
+
+        The result's `path` is the model file itself, or the runner's folder.
+        """
+
+    def free_bytes(self, *, limit_s: float) -> int:
+        """Free bytes where artifacts are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Periods in seconds of the sampler that runs beside a job: memory of the runner, cheap files, dumpsys services."""
+
+    memory_s: float = 0.1
+    files_s: float = 0.5
+    services_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A command that runs on the device detached from any cable.
+
+    Args:
+        key: unique; letters, digits, ".", "_" and "-" only.
+        argv: program (absolute on the device, or found on PATH) and arguments.
+        env: added to the environment.
+        cwd: working directory on the device.
+        limit_s: the device itself ends the command after this time.
+        http: set when the command is a server to be driven on the device.
+        sampling: None: no sampler.
+        cpus: cores it may use, set from outside; None leaves it alone.
+        owner: lease owner on whose behalf it runs (for reaping).
+    """
+
+    key: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    limit_s: float
+    http: HttpRequest | None = None
+    sampling: Sampling | None = field(default_factory=Sampling)
+    cpus: tuple[int, ...] | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """A started job: its folder on the device and the boot it belongs to."""
+
+    key: str
+    folder: str
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """`phase`: "running", "done" (collect it), or "lost" (gone without a result; `detail` says why).
+
+    `live` holds the newest cheap readings for a progress line ("temperature_c", …).
+    """
+
+    phase: Literal["running", "done", "lost"]
+    detail: str = ""
+    live: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """What a job left, fetched to this host.
+
+    Args:
+        exit_code: of the command; None when it was ended by a signal.
+        signal: number, or None.
+        ended_by: "exit" (by itself), "limit", "server_done" (a driven server ended after its answer), "not_ready"
+            (a driven server never answered), "cancel".
+        stamps: device uptime in seconds: "started", and where it applies "ready", "requested", "answered", "ended".
+        files: "stdout", "stderr", and where present "stream", "samples" → local paths.
+        boot_id: boot in which it ran.
+        placement: what the device says of the process: "cpus_allowed", "cpuset", "cgroup" ("" where not readable).
+        suspended_s: seconds the device slept while it ran, or the reason why that is unknown.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    ended_by: Literal["exit", "limit", "server_done", "not_ready", "cancel"]
+    stamps: Mapping[str, float]
+    files: Mapping[str, Path]
+    boot_id: str
+    placement: Mapping[str, str] = field(default_factory=dict)
+    suspended_s: Reading | None = None
+
+
+class Jobs(Protocol):
+    def start(self, spec: JobSpec, *, limit_s: float) -> JobHandle: ...
+
+    def poll(self, handle: JobHandle, *, limit_s: float) -> JobState:
+        """Ask once; raises Transient when the device cannot be asked."""
+
+    def collect(self, handle: JobHandle, into: Path, *, limit_s: float) -> JobOutput:
+        """Fetch what the job left into the folder `into`; may be repeated."""
+
+    def end(self, handle: JobHandle, *, limit_s: float) -> None:
+        """Stop whatever of it still runs and remove its folder; fine when there is nothing."""
+
+    def reap(self, *, limit_s: float) -> tuple[str, ...]:
+        """End every process that any farm job left on the device, remove the folders; returns their keys.
+
+        Only the holder of the device's lease may call it.
+        """
+
+    def find(self, key: str, *, limit_s: float) -> JobHandle | None:
+        """A job that is still on the device (running or done), e.g. after the controller died."""
+
+
+class Telemetry(Protocol):
+    def snapshot(self, *, limit_s: float) -> Mapping[str, Reading]:
+        """battery_level_pct, battery_temperature_c, thermal_status, skin_temperature_c, cpu_temperature_c,
+        memory_available_mb, power_state_external (1 or 0): each read, or unavailable with the reason."""
+
+
+class PhoneLease(Protocol):
+    """The lease that is kept on the device itself, so that every database and host sees it."""
+
+    def read(self, *, limit_s: float) -> LeaseInfo | None:
+        """The holder, or None; an expired one is returned too (compare `expires_at` with the host's clock: the agent
+        converts from the device's own)."""
+
+    def acquire(self, lease: LeaseInfo, *, limit_s: float) -> LeaseInfo:
+        """Take it atomically; returns the holder afterwards: `lease` itself, or whoever has it. A lease that expired, or
+        whose process on this same host is dead, is taken over."""
+
+    def renew(self, lease: LeaseInfo, *, limit_s: float) -> None: ...
+
+    def release(self, lease: LeaseInfo, *, limit_s: float) -> None:
+        """Give it back if it is still ours."""
+
+
+class Recovery(Protocol):
+    def rungs(self) -> tuple[str, ...]:
+        """Names of the steps that may bring the device back, mildest first."""
+
+    def climb(self, rung: str, *, limit_s: float, alone: bool) -> bool:
+        """Try one; `alone`: no other device suffers when the server restarts. True when a shell answers afterwards."""
+
+
+class DeviceAgent(Protocol):
+    """One device. Attributes are the protocols above; `attached` is what discovery saw."""
+
+    attached: Attached
+    shell: Shell
+    files: Files
+    jobs: Jobs
+    telemetry: Telemetry
+    lease: PhoneLease
+    recovery: Recovery
+
+    def facts(self, *, limit_s: float) -> DeviceFacts:
+        """Ask the device again."""
+
+    def alive(self, *, limit_s: float) -> bool:
+        """A shell round trip that can be killed: the only proof that a device answers."""
+
+    def by_hand(self, spec: JobSpec) -> tuple[str, ...]:
+        """Plain commands with which an operator repeats the job without farm."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,18 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def captures() -> Path:
+    """Folder of real phone outputs: FARM_CAPTURES, else `shared/captures` beside the checkout."""
+    named = os.environ.get("FARM_CAPTURES")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "captures"
+    if not folder.is_dir():
+        pytest.skip(f"no folder of captured phone outputs at {folder} (set FARM_CAPTURES)")
+    return folder
