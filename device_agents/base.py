@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from harness.errors import ErrorClass
 from harness.model import Artifact, Attached, DeviceFacts, HttpRequest, LeaseInfo, Reading
 
 Progress = Callable[[int, int], None]
@@ -114,11 +115,13 @@ class JobHandle:
 class JobState:
     """`phase`: "running", "done" (collect it), or "lost" (gone without a result; `detail` says why).
 
-    `live` holds the newest cheap readings for a progress line ("temperature_c", …).
+    `error_class` names the cause of a loss (DEVICE_REBOOTED, ADBD_RESTART, …). `live` holds the newest cheap readings
+    for a progress line ("temperature_c", …).
     """
 
     phase: Literal["running", "done", "lost"]
     detail: str = ""
+    error_class: ErrorClass | None = None
     live: Mapping[str, float] = field(default_factory=dict)
 
 

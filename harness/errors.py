@@ -58,6 +58,7 @@ class ErrorClass(StrEnum):
     # around it
     NOT_APPLICABLE = "not_applicable"
     STORE_UNAVAILABLE = "store_unavailable"
+    LAB_UNAVAILABLE = "lab_unavailable"
     INTERRUPTED = "interrupted"
     INTERNAL = "internal"
 

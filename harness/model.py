@@ -385,6 +385,7 @@ class DeviceFacts:
         abis: in order of preference, Android names ("arm64-v8a", "x86_64").
         os_fingerprint: the OS build, e.g. ro.build.fingerprint.
         ram_bytes, storage_free_bytes, storage_total_bytes: None when not readable.
+        cpus_allowed: cores that a process of the shell may use; empty when not readable.
     """
 
     identity: str
@@ -401,6 +402,7 @@ class DeviceFacts:
     storage_free_bytes: int | None
     storage_total_bytes: int | None
     cores: tuple[CpuCore, ...] = ()
+    cpus_allowed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -546,7 +548,7 @@ class PlannedCase:
 
     @property
     def key(self) -> str:
-        """"CASE.REPEAT"."""
+        """ "CASE.REPEAT"."""
         return f"{self.case}.{self.repeat}"
 
 
@@ -604,3 +606,45 @@ class LeaseInfo:
     pid_started: float
     expires_at: float
     reserved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run, with what is needed to resume and to report it without its inventory.
+
+    Args:
+        id: "20261121-090503-ab12" (UTC start and four hex digits).
+        started_at, ended_at: Unix seconds; `ended_at` is None while unfinished.
+        status: running, interrupted or finished.
+        tiers: the tiers of the run as they were then, targets included.
+        suite: name of the suite.
+        selection: what the command line chose (JSON-ready): devices, models, runners, repeats, …
+        inventory_name: name of the inventory file, without its folder.
+        inventory_sha256: of the inventory file's bytes.
+        harness_version, git_sha: of farm itself; `git_sha` is "" outside a checkout.
+        lab: name of the lab.
+        command: the command line, without the program.
+        options: further settings a resume has to know (JSON-ready).
+        owner, host, pid, pid_started: the process that drives it, as in LeaseInfo.
+        contract: version of the measuring contract.
+    """
+
+    id: str
+    started_at: float
+    status: RunStatus
+    tiers: Mapping[str, Tier]
+    suite: str
+    inventory_name: str
+    inventory_sha256: str
+    harness_version: str
+    git_sha: str = ""
+    lab: str = ""
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = ""
+    host: str = ""
+    pid: int = 0
+    pid_started: float = 0.0
+    ended_at: float | None = None
+    contract: int = MEASURING_CONTRACT_VERSION
