@@ -1,0 +1,31 @@
+"""Parsers of what an Android phone prints: pure functions from bytes, which never raise and never invent a value.
+
+A number that the phone does not give, or that cannot be true, is `Unavailable` with the reason.
+"""
+
+from device_agents.android.telemetry.battery import parse_dumpsys_battery, parse_uevent
+from device_agents.android.telemetry.proc import (
+    parse_cpuinfo,
+    parse_proc_meminfo,
+    parse_proc_stat,
+    parse_proc_status,
+)
+from device_agents.android.telemetry.storage import parse_df, parse_dumpsys_meminfo
+from device_agents.android.telemetry.system import parse_getprop, parse_lmkd, parse_tombstone
+from device_agents.android.telemetry.thermal import parse_thermal_zones, parse_thermalservice
+
+__all__ = [
+    "parse_cpuinfo",
+    "parse_df",
+    "parse_dumpsys_battery",
+    "parse_dumpsys_meminfo",
+    "parse_getprop",
+    "parse_lmkd",
+    "parse_proc_meminfo",
+    "parse_proc_stat",
+    "parse_proc_status",
+    "parse_thermal_zones",
+    "parse_thermalservice",
+    "parse_tombstone",
+    "parse_uevent",
+]
