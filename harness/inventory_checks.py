@@ -125,7 +125,7 @@ def _real_path(location: Path, top: Value) -> Path:
         inside = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
         if part not in inside:
             break
-        value = value[part]  # type: ignore[index, call-overload]
+        value = value[part]  # type: ignore[index]
         path = (*path, part)
     return path
 

@@ -1,0 +1,118 @@
+"""Who holds a device: pure rules, and what identifies a process on a host."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.model import LeaseInfo
+
+_START_TOLERANCE_S = 1.0
+"""Two readings of one process's start may differ by the clock ticks of /proc; pids are not reused this fast."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process, named so that another process or host can tell whether it still lives.
+
+    Args:
+        owner: readable, "alice@bench-host".
+        host: digest of machine and pid namespace; equal only where `pid` means the same process.
+        pid, pid_started: the process and its start in Unix seconds.
+    """
+
+    owner: str
+    host: str
+    pid: int
+    pid_started: float
+
+    def lease(self, identity: str, *, expires_at: float, note: str = "", reserved: bool = False) -> LeaseInfo:
+        """A lease of this process on device `identity`; `note` ("run R") is added to the owner's name."""
+        owner = f"{self.owner}, {note}" if note else self.owner
+        return LeaseInfo(identity, owner, self.host, self.pid, self.pid_started, expires_at, reserved)
+
+
+def identity_of_this_process() -> ProcessIdentity:
+    """This process; the owner is FARM_OWNER, else user@host."""
+    import getpass
+    import platform
+
+    import psutil
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = f"uid{os.getuid()}"
+    owner = os.environ.get("FARM_OWNER") or f"{user}@{platform.node() or 'this host'}"
+    owner = "".join(c if c.isprintable() and c != "," else " " for c in owner)
+    return ProcessIdentity(owner, _host(), os.getpid(), psutil.Process().create_time())
+
+
+def is_dead(lease: LeaseInfo, *, host: str | None = None) -> bool:
+    """Whether the holder ran on this host and is gone; False for a reservation, which outlives its command, and for
+    holders on other hosts, whose leases end by expiry only. `host` is this host's digest where it is known already."""
+    import psutil
+
+    if lease.reserved or lease.host != (host or _host()):
+        return False
+    try:
+        process = psutil.Process(lease.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        return abs(process.create_time() - lease.pid_started) > _START_TOLERANCE_S
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+
+
+def same_process(one: LeaseInfo, other: LeaseInfo) -> bool:
+    return (one.host, one.pid) == (other.host, other.pid) and (
+        abs(one.pid_started - other.pid_started) <= _START_TOLERANCE_S
+    )
+
+
+def person(lease: LeaseInfo) -> str:
+    """The owner without the note: who may run on a phone reserved by the same person."""
+    return lease.owner.split(",", 1)[0].strip()
+
+
+def blocker(
+    wanted: LeaseInfo, held: LeaseInfo | None, *, now: float, dead: Callable[[LeaseInfo], bool] = is_dead
+) -> LeaseInfo | None:
+    """The holder who keeps `wanted` from being granted, or None.
+
+    A lease that expired, whose process is dead, or that is this process's own does not block; a reservation lets in
+    its own person. `now` is Unix seconds.
+    """
+    if held is None or held.expires_at <= now:
+        return None
+    if (held.reserved or wanted.reserved) and person(held) == person(wanted):
+        return None
+    if not held.reserved and (same_process(held, wanted) or dead(held)):
+        return None
+    return held
+
+
+def _host() -> str:
+    """Digest that says on which machine, and in which pid namespace, a pid is valid."""
+    import platform
+    import uuid
+
+    machine = ""
+    for name in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        try:
+            machine = Path(name).read_text(encoding="ascii", errors="replace").strip()
+        except OSError:
+            continue
+        if machine:
+            break
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = ""
+    parts = (machine or hex(uuid.getnode()), platform.node(), namespace)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,124 @@
+"""Queries: everything that reads the store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from harness.model import (
+    METRICS,
+    CaseStatus,
+    PlannedCase,
+    Reading,
+    RunRecord,
+    RunStatus,
+    StepRecord,
+    Trace,
+)
+from harness.store import rows
+from harness.store.blobs import unpack_floats, unpack_trace
+from harness.store.schema import cases, events, metrics, outputs, runs, steps, telemetry, token_times
+
+_BATCH = 500
+_ORDER = {name: index for index, name in enumerate(METRICS)}
+
+
+def all_runs(connection: Connection) -> tuple[RunRecord, ...]:
+    """Every run, oldest first."""
+    found = connection.execute(sa.select(runs).order_by(runs.c.started_at, runs.c.id)).mappings()
+    return tuple(rows.run_from_row(row) for row in found)
+
+
+def run(connection: Connection, run_id: str) -> RunRecord | None:
+    row = connection.execute(sa.select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
+    return None if row is None else rows.run_from_row(row)
+
+
+def newest_unfinished(connection: Connection) -> RunRecord | None:
+    query = sa.select(runs).where(runs.c.status != RunStatus.FINISHED.value)
+    row = connection.execute(query.order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(1)).mappings().first()
+    return None if row is None else rows.run_from_row(row)
+
+
+def planned(connection: Connection, run_id: str, status: Sequence[CaseStatus]) -> tuple[PlannedCase, ...]:
+    query = sa.select(cases).where(cases.c.run == run_id).order_by(cases.c.position)
+    if status:
+        query = query.where(cases.c.status.in_([wanted.value for wanted in status]))
+    return tuple(rows.case_from_row(row) for row in connection.execute(query).mappings())
+
+
+def counts(connection: Connection) -> Mapping[str, Mapping[CaseStatus, int]]:
+    """Run id → how many measurements it has of each status."""
+    query = sa.select(cases.c.run, cases.c.status, sa.func.count()).group_by(cases.c.run, cases.c.status)
+    found: dict[str, dict[CaseStatus, int]] = defaultdict(dict)
+    for run_id, status, count in connection.execute(query):
+        found[run_id][CaseStatus(status)] = count
+    return found
+
+
+def measurements(connection: Connection, *where: sa.ColumnElement[bool]) -> Iterator[rows.MeasurementRow]:
+    """Measurements by start, in batches; what never started stands at the start of its run, in the plan's order."""
+    query = (
+        sa.select(cases)
+        .join(runs, runs.c.id == cases.c.run)
+        .where(*where)
+        .order_by(sa.func.coalesce(cases.c.started_at, runs.c.started_at), cases.c.run, cases.c.position)
+    )
+    result = connection.execution_options(yield_per=_BATCH).execute(query).mappings()
+    for batch in result.partitions():
+        found = _metrics(connection, [row["key"] for row in batch])
+        for row in batch:
+            yield rows.measurement_from_row(dict(row), found.get(row["key"], {}))
+
+
+def _metrics(connection: Connection, keys: Sequence[str]) -> dict[str, dict[str, Reading]]:
+    found: dict[str, dict[str, Reading]] = defaultdict(dict)
+    for row in connection.execute(sa.select(metrics).where(metrics.c.key.in_(keys))).mappings():
+        found[row["key"]][row["name"]] = rows.reading_from_row(dict(row))
+    return {
+        key: dict(sorted(values.items(), key=lambda item: (_ORDER.get(item[0], len(_ORDER)), item[0])))
+        for key, values in found.items()
+    }
+
+
+def matching_keys(connection: Connection, prefix: str) -> tuple[tuple[str, str, str], ...]:
+    """(run, case, key) of measurements whose key starts with `prefix`, which is plain text; at most 1000."""
+    wanted = cases.c.key.startswith(prefix, autoescape=True)
+    query = sa.select(cases.c.run, cases.c.case_id, cases.c.key).where(wanted).order_by(cases.c.key).limit(1000)
+    return tuple((row[0], row[1], row[2]) for row in connection.execute(query))
+
+
+def step_records(connection: Connection, key: str) -> tuple[StepRecord, ...]:
+    found = connection.execute(sa.select(steps).where(steps.c.key == key).order_by(steps.c.id)).mappings()
+    return tuple(rows.step_from_row(row) for row in found)
+
+
+def traces(connection: Connection, key: str, channels: Sequence[str]) -> tuple[Trace, ...]:
+    query = sa.select(telemetry).where(telemetry.c.key == key).order_by(telemetry.c.position)
+    if channels:
+        query = query.where(telemetry.c.channel.in_(channels))
+    found = []
+    for row in connection.execute(query).mappings():
+        times, values = unpack_trace(row["samples"])
+        found.append(Trace(rows.channel_from_row(row), times, values))
+    return tuple(found)
+
+
+def itl(connection: Connection, key: str) -> tuple[float, ...]:
+    blob = connection.execute(sa.select(token_times.c.itl).where(token_times.c.key == key)).scalar_one_or_none()
+    return () if blob is None else unpack_floats(blob)
+
+
+def output(connection: Connection, key: str) -> tuple[str, tuple[str, ...]]:
+    """(end of the log, commands that repeat the measurement); both empty when it never ran."""
+    row: Any = connection.execute(sa.select(outputs).where(outputs.c.key == key)).mappings().one_or_none()
+    return ("", ()) if row is None else (row["log_tail"], tuple(row["commands"]))
+
+
+def event_records(connection: Connection, run_id: str) -> tuple[rows.EventRecord, ...]:
+    found = connection.execute(sa.select(events).where(events.c.run == run_id).order_by(events.c.at, events.c.id))
+    return tuple(rows.event_from_row(row) for row in found.mappings())

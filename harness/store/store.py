@@ -1,0 +1,289 @@
+"""The store: what every other package uses. Each method is one transaction; one Store serves many threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from harness import leases as rules
+from harness.errors import StoreError
+from harness.leases import ProcessIdentity
+from harness.model import (
+    CaseResult,
+    CaseStatus,
+    LeaseInfo,
+    PlannedCase,
+    RunRecord,
+    RunStatus,
+    StepRecord,
+    Trace,
+)
+from harness.store import lease_table, reading, rows
+from harness.store.blobs import pack_floats, pack_trace
+from harness.store.engine import exists, explained, open_engine, writing
+from harness.store.lease_table import Dead
+from harness.store.rows import EventRecord, MeasurementRow, clean, clean_text
+from harness.store.schema import cases, events, metrics, outputs, runs, steps, telemetry, token_times
+
+_CHILDREN = (metrics, telemetry, token_times, outputs)
+"""Tables that hold what the last attempt of a measurement gave."""
+
+
+class Store:
+    """A database of runs. Every method raises `StoreError` when the database cannot be used.
+
+    Times are Unix seconds; a `key` is "CASE.REPEAT".
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = writing(engine)
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Open a database by SQLAlchemy URL; an empty or missing SQLite file becomes a new one, an older schema is
+        migrated."""
+        return cls(open_engine(url))
+
+    @staticmethod
+    def exists(url: str) -> bool:
+        """Whether there is anything to open: False for an SQLite file that is missing or empty."""
+        return exists(url)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with explained(self._engine.url), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with explained(self._engine.url), self._engine.connect() as connection:
+            yield connection
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def begin_run(self, run: RunRecord, planned: Sequence[PlannedCase]) -> None:
+        """Record a run and everything it plans, refused and skipped cases included."""
+        with self._write() as connection:
+            connection.execute(sa.insert(runs).values(rows.run_to_row(run)))
+            found = [rows.case_to_row(case, position) for position, case in enumerate(planned)]
+            if found:
+                connection.execute(sa.insert(cases), found)
+
+    def set_run_status(self, run: str, status: RunStatus, ended_at: float | None = None) -> None:
+        """Set the status; `ended_at` None leaves the run open."""
+        with self._write() as connection:
+            connection.execute(sa.update(runs).where(runs.c.id == run).values(status=status.value, ended_at=ended_at))
+
+    def claim_run(self, run: str, process: ProcessIdentity, *, dead: Dead = rules.is_dead) -> ProcessIdentity:
+        """Make `process` the driver of an unfinished run and its status RUNNING. Returns the driver afterwards:
+        `process`, or the live one that has it already."""
+        with self._write() as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.id == run).with_for_update()).mappings().one()
+            held = ProcessIdentity(row["owner"], row["host"], row["pid"], row["pid_started"])
+            running = row["status"] == RunStatus.RUNNING.value
+            if running and held != process and not dead(held.lease(run, expires_at=float("inf"))):
+                return held
+            values = clean(process) | {"status": RunStatus.RUNNING.value, "ended_at": None}
+            connection.execute(sa.update(runs).where(runs.c.id == run).values(values))
+            return process
+
+    def run(self, run: str) -> RunRecord | None:
+        with self._read() as connection:
+            return reading.run(connection, run)
+
+    def runs(self) -> tuple[RunRecord, ...]:
+        """Every run, oldest first."""
+        with self._read() as connection:
+            return reading.all_runs(connection)
+
+    def newest_unfinished_run(self) -> RunRecord | None:
+        with self._read() as connection:
+            return reading.newest_unfinished(connection)
+
+    def counts(self) -> Mapping[str, Mapping[CaseStatus, int]]:
+        """Run id → number of measurements of each status."""
+        with self._read() as connection:
+            return reading.counts(connection)
+
+    # --- cases --------------------------------------------------------------------------------------------------------
+
+    def cases(self, run: str, *status: CaseStatus) -> tuple[PlannedCase, ...]:
+        """The run's measurements in the plan's order, of the given statuses or of all."""
+        with self._read() as connection:
+            return reading.planned(connection, run, status)
+
+    def start_case(self, key: str, attempt: int, at: float) -> None:
+        """An attempt begins. Raises StoreError when the measurement is final already."""
+        with self._write() as connection:
+            self._update(connection, key, {"status": CaseStatus.RUNNING.value, "attempt": attempt, "started_at": at})
+
+    def add_step(self, key: str, record: StepRecord) -> None:
+        """Add a step of any attempt; steps are kept in the order in which they were added."""
+        with self._write() as connection:
+            connection.execute(sa.insert(steps).values(rows.step_to_row(key, record)))
+
+    def finish_case(self, key: str, result: CaseResult) -> None:
+        """Store how a measurement ended, in one transaction.
+
+        A failed or refused one may be stored again (a later attempt); a measured one never: raises StoreError.
+        """
+        metric_rows = [rows.reading_to_row(key, name, found) for name, found in result.metrics.items()]
+        trace_rows = [_trace_row(key, position, trace) for position, trace in enumerate(result.traces)]
+        with self._write() as connection:
+            values = {
+                "status": result.status.value,
+                "attempt": result.attempt,
+                "started_at": result.started_at,
+                "duration_s": result.duration_s,
+                "provenance": clean(result.provenance),
+                **rows.error_to_columns(result.error),
+            }
+            self._update(connection, key, values)
+            for table in _CHILDREN:
+                connection.execute(sa.delete(table).where(table.c.key == key))
+            if metric_rows:
+                connection.execute(sa.insert(metrics), metric_rows)
+            if trace_rows:
+                connection.execute(sa.insert(telemetry), trace_rows)
+            if result.itl_ms:
+                blob = {"key": key, "count": len(result.itl_ms), "itl": pack_floats(result.itl_ms)}
+                connection.execute(sa.insert(token_times).values(blob))
+            tail = {"key": key, "log_tail": clean_text(result.log_tail), "commands": clean(result.commands)}
+            connection.execute(sa.insert(outputs).values(tail))
+
+    def requeue_running(self, run: str) -> tuple[str, ...]:
+        """Put what was RUNNING when a run was interrupted back to PLANNED; returns the keys in the plan's order."""
+        mine = (cases.c.run == run, cases.c.status == CaseStatus.RUNNING.value)
+        with self._write() as connection:
+            keys = tuple(connection.execute(sa.select(cases.c.key).where(*mine).order_by(cases.c.position)).scalars())
+            connection.execute(sa.update(cases).where(*mine).values(status=CaseStatus.PLANNED.value))
+        return keys
+
+    def _update(self, connection: Connection, key: str, values: Mapping[str, Any]) -> None:
+        row = connection.execute(sa.select(cases.c.status).where(cases.c.key == key).with_for_update()).first()
+        if row is None:
+            raise StoreError(f"there is no measurement {key!r} in the database")
+        if row[0] in {CaseStatus.MEASURED.value, CaseStatus.SKIPPED.value}:
+            raise StoreError(f"measurement {key} is {row[0]} already and is never overwritten")
+        connection.execute(sa.update(cases).where(cases.c.key == key).values(values))
+
+    # --- what happened around it --------------------------------------------------------------------------------------
+
+    def add_event(self, run: str, device_id: str, at: float, kind: str, detail: Mapping[str, Any]) -> None:
+        """Note something that belongs to no step: a rung of the recovery ladder, a lost device, a warning."""
+        values = {"run": run, "device_id": device_id, "at": at, "kind": kind, "detail": detail}
+        with self._write() as connection:
+            connection.execute(sa.insert(events).values(clean(values)))
+
+    def events(self, run: str) -> tuple[EventRecord, ...]:
+        with self._read() as connection:
+            return reading.event_records(connection, run)
+
+    # --- leases -------------------------------------------------------------------------------------------------------
+
+    def acquire_lease(self, lease: LeaseInfo, *, now: float | None = None, dead: Dead = rules.is_dead) -> LeaseInfo:
+        """Take a device (or reserve it), atomically; returns the holder afterwards: `lease` itself, or who blocks it.
+
+        Expired leases and those of dead processes of this host are taken over. A device has one working lease and
+        beside it at most one reservation, which lets in the same person's runs.
+        """
+        with self._write() as connection:
+            return lease_table.acquire(connection, lease, now=time.time() if now is None else now, dead=dead)
+
+    def renew_lease(self, lease: LeaseInfo) -> bool:
+        """Move the expiry to `lease.expires_at`; False when another process took it meanwhile."""
+        with self._write() as connection:
+            return lease_table.renew(connection, lease)
+
+    def release_lease(self, lease: LeaseInfo) -> bool:
+        """Give it back; False when it was not ours (any more)."""
+        with self._write() as connection:
+            return lease_table.release(connection, lease)
+
+    def lease(self, identity: str, *, reserved: bool = False) -> LeaseInfo | None:
+        """The working lease of a device, or its reservation; an expired one is returned too."""
+        with self._read() as connection:
+            found = lease_table.of_device(connection, identity)
+        return next((lease for lease in found if lease.reserved == reserved), None)
+
+    def leases(self) -> tuple[LeaseInfo, ...]:
+        with self._read() as connection:
+            return lease_table.everything(connection)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def measurements(self, run: str | None = None, *, case: str | None = None) -> Iterator[MeasurementRow]:
+        """Measurements of all runs, of one run or of one case, by start, from one consistent view of the database.
+
+        Rows come in batches, so that a database of any size is read in little memory. Those that never started
+        (skipped, refused, planned) stand at the start of their run.
+        """
+        where = []
+        if run is not None:
+            where.append(cases.c.run == run)
+        if case is not None:
+            where.append(cases.c.case_id == case)
+        with self._read() as connection:
+            yield from reading.measurements(connection, *where)
+
+    def measurement(self, key: str) -> MeasurementRow | None:
+        with self._read() as connection:
+            return next(reading.measurements(connection, cases.c.key == key), None)
+
+    def matching_keys(self, prefix: str) -> tuple[tuple[str, str, str], ...]:
+        """(run, case, key) of measurements whose key starts with `prefix`."""
+        with self._read() as connection:
+            return reading.matching_keys(connection, prefix)
+
+    def steps(self, key: str) -> tuple[StepRecord, ...]:
+        """Steps of every attempt, in the order in which they were added."""
+        with self._read() as connection:
+            return reading.step_records(connection, key)
+
+    def traces(self, key: str, *channels: str) -> tuple[Trace, ...]:
+        """Telemetry of a measurement: the named channels, or all; absent channels come without samples."""
+        with self._read() as connection:
+            return reading.traces(connection, key, channels)
+
+    def itl(self, key: str) -> tuple[float, ...]:
+        """Inter-token latencies in ms, in order."""
+        with self._read() as connection:
+            return reading.itl(connection, key)
+
+    def output(self, key: str) -> tuple[str, tuple[str, ...]]:
+        """(end of the runner's log, commands that repeat the measurement by hand)."""
+        with self._read() as connection:
+            return reading.output(connection, key)
+
+
+def _trace_row(key: str, position: int, trace: Trace) -> dict[str, Any]:
+    channel = trace.channel
+    return {
+        "key": key,
+        "channel": clean_text(channel.name),
+        "position": position,
+        "unit": channel.unit,
+        "source": clean_text(channel.source),
+        "resolution": channel.resolution,
+        "absent": clean_text(channel.absent),
+        "count": len(trace.values),
+        "samples": pack_trace(trace.uptime_s, trace.values),
+    }
