@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -14,29 +14,11 @@ _START_TOLERANCE_S = 1.0
 """Two readings of one process's start may differ by the clock ticks of /proc; pids are not reused this fast."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ProcessIdentity:
-    """A process, named so that another process or host can tell whether it still lives.
+def identity_of_this_process() -> LeaseInfo:
+    """This process as the holder of no device yet: a template whose identity and expiry are to be filled in.
 
-    Args:
-        owner: readable, "alice@bench-host".
-        host: digest of machine and pid namespace; equal only where `pid` means the same process.
-        pid, pid_started: the process and its start in Unix seconds.
+    The owner is FARM_OWNER, else "user@host"; a note may follow after a comma ("alice@bench, run R").
     """
-
-    owner: str
-    host: str
-    pid: int
-    pid_started: float
-
-    def lease(self, identity: str, *, expires_at: float, note: str = "", reserved: bool = False) -> LeaseInfo:
-        """A lease of this process on device `identity`; `note` ("run R") is added to the owner's name."""
-        owner = f"{self.owner}, {note}" if note else self.owner
-        return LeaseInfo(identity, owner, self.host, self.pid, self.pid_started, expires_at, reserved)
-
-
-def identity_of_this_process() -> ProcessIdentity:
-    """This process; the owner is FARM_OWNER, else user@host."""
     import getpass
     import platform
 
@@ -48,25 +30,29 @@ def identity_of_this_process() -> ProcessIdentity:
         user = f"uid{os.getuid()}"
     owner = os.environ.get("FARM_OWNER") or f"{user}@{platform.node() or 'this host'}"
     owner = "".join(c if c.isprintable() and c != "," else " " for c in owner)
-    return ProcessIdentity(owner, _host(), os.getpid(), psutil.Process().create_time())
+    return LeaseInfo("", owner.strip(), _host(), os.getpid(), psutil.Process().create_time(), 0.0)
 
 
-def is_dead(lease: LeaseInfo, *, host: str | None = None) -> bool:
-    """Whether the holder ran on this host and is gone; False for a reservation, which outlives its command, and for
-    holders on other hosts, whose leases end by expiry only. `host` is this host's digest where it is known already."""
+def is_alive(host: str, pid: int, pid_started: float) -> bool:
+    """Whether a process may still live: True on another host, where nobody here can tell."""
     import psutil
 
-    if lease.reserved or lease.host != (host or _host()):
-        return False
-    try:
-        process = psutil.Process(lease.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return True
-        return abs(process.create_time() - lease.pid_started) > _START_TOLERANCE_S
-    except psutil.NoSuchProcess:
+    if host != _host():
         return True
-    except psutil.AccessDenied:
+    try:
+        process = psutil.Process(pid)
+        started: float = process.create_time()
+        return abs(started - pid_started) <= _START_TOLERANCE_S and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True
+
+
+def is_dead(lease: LeaseInfo) -> bool:
+    """Whether the holder ran on this host and is gone; False for a reservation, which outlives its command, and for
+    holders on other hosts, whose leases end by expiry only."""
+    return not lease.reserved and not is_alive(lease.host, lease.pid, lease.pid_started)
 
 
 def same_process(one: LeaseInfo, other: LeaseInfo) -> bool:
@@ -97,6 +83,7 @@ def blocker(
     return held
 
 
+@functools.cache
 def _host() -> str:
     """Digest that says on which machine, and in which pid namespace, a pid is valid."""
     import platform

@@ -30,26 +30,19 @@ def acquire(connection: Connection, lease: LeaseInfo, *, now: float, dead: Dead)
     return lease
 
 
-def renew(connection: Connection, lease: LeaseInfo) -> bool:
-    """Set a new expiry; False when the lease is no longer this process's."""
-    found = connection.execute(
-        sa.update(leases).where(*_row(lease), *_process(lease)).values(expires_at=lease.expires_at)
-    )
-    return found.rowcount == 1
+def renew(connection: Connection, lease: LeaseInfo) -> None:
+    """Set a new expiry, if the lease is still this process's."""
+    mine = (*_row(lease), leases.c.host == lease.host, leases.c.pid == lease.pid)
+    connection.execute(sa.update(leases).where(*mine).values(expires_at=lease.expires_at))
 
 
-def release(connection: Connection, lease: LeaseInfo) -> bool:
-    """Give back; a reservation by its person, a working lease by its process. False when there was none of ours."""
-    mine = rules.person(lease)
-    ours = [
-        found
-        for found in of_device(connection, lease.identity, lock=True)
-        if found.reserved == lease.reserved
-        and (rules.person(found) == mine if lease.reserved else rules.same_process(found, lease))
-    ]
-    for found in ours:
-        connection.execute(sa.delete(leases).where(*_row(found)))
-    return bool(ours)
+def release(connection: Connection, lease: LeaseInfo) -> None:
+    """Give back what is ours: a reservation by its person, a working lease by its process."""
+    for found in of_device(connection, lease.identity, lock=True):
+        if found.reserved != lease.reserved:
+            continue
+        if rules.person(found) == rules.person(lease) if lease.reserved else rules.same_process(found, lease):
+            connection.execute(sa.delete(leases).where(*_row(found)))
 
 
 def of_device(connection: Connection, identity: str, *, lock: bool = False) -> tuple[LeaseInfo, ...]:
@@ -65,7 +58,3 @@ def everything(connection: Connection) -> tuple[LeaseInfo, ...]:
 
 def _row(lease: LeaseInfo) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     return leases.c.identity == lease.identity, leases.c.reserved == sa.literal(lease.reserved)
-
-
-def _process(lease: LeaseInfo) -> tuple[sa.ColumnElement[bool], ...]:
-    return leases.c.host == lease.host, leases.c.pid == lease.pid

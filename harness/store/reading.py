@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,10 +45,10 @@ def newest_unfinished(connection: Connection) -> RunRecord | None:
     return None if row is None else rows.run_from_row(row)
 
 
-def planned(connection: Connection, run_id: str, status: Sequence[CaseStatus]) -> tuple[PlannedCase, ...]:
+def planned(connection: Connection, run_id: str, status: CaseStatus | None) -> tuple[PlannedCase, ...]:
     query = sa.select(cases).where(cases.c.run == run_id).order_by(cases.c.position)
-    if status:
-        query = query.where(cases.c.status.in_([wanted.value for wanted in status]))
+    if status is not None:
+        query = query.where(cases.c.status == status.value)
     return tuple(rows.case_from_row(row) for row in connection.execute(query).mappings())
 
 
@@ -58,6 +59,22 @@ def counts(connection: Connection) -> Mapping[str, Mapping[CaseStatus, int]]:
     for run_id, status, count in connection.execute(query):
         found[run_id][CaseStatus(status)] = count
     return found
+
+
+def median_durations(connection: Connection, *, newest: int) -> Mapping[str, float]:
+    """series_key → median seconds of its `newest` last measurements."""
+    rank = sa.func.row_number().over(partition_by=cases.c.series_key, order_by=cases.c.started_at.desc())
+    ranked = (
+        sa.select(cases.c.series_key, cases.c.duration_s, rank.label("rank"))
+        .where(cases.c.status == CaseStatus.MEASURED.value)
+        .subquery()
+    )
+    found: dict[str, list[float]] = defaultdict(list)
+    for series, duration in connection.execute(
+        sa.select(ranked.c.series_key, ranked.c.duration_s).where(ranked.c.rank <= newest)
+    ):
+        found[series].append(duration)
+    return {series: median(durations) for series, durations in found.items()}
 
 
 def measurements(connection: Connection, *where: sa.ColumnElement[bool]) -> Iterator[rows.MeasurementRow]:

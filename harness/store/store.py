@@ -13,10 +13,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from harness import leases as rules
 from harness.errors import StoreError
-from harness.leases import ProcessIdentity
 from harness.model import (
     CaseResult,
     CaseStatus,
+    ErrorInfo,
     LeaseInfo,
     PlannedCase,
     RunRecord,
@@ -92,18 +92,20 @@ class Store:
         with self._write() as connection:
             connection.execute(sa.update(runs).where(runs.c.id == run).values(status=status.value, ended_at=ended_at))
 
-    def claim_run(self, run: str, process: ProcessIdentity, *, dead: Dead = rules.is_dead) -> ProcessIdentity:
-        """Make `process` the driver of an unfinished run and its status RUNNING. Returns the driver afterwards:
-        `process`, or the live one that has it already."""
+    def take_over_run(self, run: str, driver: RunRecord) -> None:
+        """Make another process (`owner`, `host`, `pid`, `pid_started` of `driver`) drive an unfinished run.
+
+        Raises StoreError when a live process drives it: of two that resume at once, one gets it.
+        """
         with self._write() as connection:
             row = connection.execute(sa.select(runs).where(runs.c.id == run).with_for_update()).mappings().one()
-            held = ProcessIdentity(row["owner"], row["host"], row["pid"], row["pid_started"])
+            other = (row["host"], row["pid"]) != (driver.host, driver.pid)
             running = row["status"] == RunStatus.RUNNING.value
-            if running and held != process and not dead(held.lease(run, expires_at=float("inf"))):
-                return held
-            values = clean(process) | {"status": RunStatus.RUNNING.value, "ended_at": None}
+            if running and other and rules.is_alive(row["host"], row["pid"], row["pid_started"]):
+                raise StoreError(f"run {run} is driven by process {row['pid']} ({row['owner']})")
+            values = {name: getattr(driver, name) for name in ("owner", "host", "pid", "pid_started")}
+            values |= {"status": RunStatus.RUNNING.value, "ended_at": None}
             connection.execute(sa.update(runs).where(runs.c.id == run).values(values))
-            return process
 
     def run(self, run: str) -> RunRecord | None:
         with self._read() as connection:
@@ -125,8 +127,8 @@ class Store:
 
     # --- cases --------------------------------------------------------------------------------------------------------
 
-    def cases(self, run: str, *status: CaseStatus) -> tuple[PlannedCase, ...]:
-        """The run's measurements in the plan's order, of the given statuses or of all."""
+    def cases(self, run: str, *, status: CaseStatus | None = None) -> tuple[PlannedCase, ...]:
+        """The run's measurements in the plan's order, of one status or of all."""
         with self._read() as connection:
             return reading.planned(connection, run, status)
 
@@ -169,6 +171,12 @@ class Store:
             tail = {"key": key, "log_tail": clean_text(result.log_tail), "commands": clean(result.commands)}
             connection.execute(sa.insert(outputs).values(tail))
 
+    def refuse_case(self, key: str, reason: ErrorInfo) -> None:
+        """A planned measurement cannot run any more (its model changed, …)."""
+        values = {"status": CaseStatus.REFUSED.value, **rows.error_to_columns(reason)}
+        with self._write() as connection:
+            self._update(connection, key, values)
+
     def requeue_running(self, run: str) -> tuple[str, ...]:
         """Put what was RUNNING when a run was interrupted back to PLANNED; returns the keys in the plan's order."""
         mine = (cases.c.run == run, cases.c.status == CaseStatus.RUNNING.value)
@@ -184,6 +192,11 @@ class Store:
         if row[0] in {CaseStatus.MEASURED.value, CaseStatus.SKIPPED.value}:
             raise StoreError(f"measurement {key} is {row[0]} already and is never overwritten")
         connection.execute(sa.update(cases).where(cases.c.key == key).values(values))
+
+    def median_durations(self) -> Mapping[str, float]:
+        """series_key → median seconds of what was measured of it, over its newest 20."""
+        with self._read() as connection:
+            return reading.median_durations(connection, newest=20)
 
     # --- what happened around it --------------------------------------------------------------------------------------
 
@@ -208,15 +221,15 @@ class Store:
         with self._write() as connection:
             return lease_table.acquire(connection, lease, now=time.time() if now is None else now, dead=dead)
 
-    def renew_lease(self, lease: LeaseInfo) -> bool:
-        """Move the expiry to `lease.expires_at`; False when another process took it meanwhile."""
+    def renew_lease(self, lease: LeaseInfo) -> None:
+        """Move the expiry to `lease.expires_at`; nothing happens when another process took it meanwhile."""
         with self._write() as connection:
-            return lease_table.renew(connection, lease)
+            lease_table.renew(connection, lease)
 
-    def release_lease(self, lease: LeaseInfo) -> bool:
-        """Give it back; False when it was not ours (any more)."""
+    def release_lease(self, lease: LeaseInfo) -> None:
+        """Give it back, if it is still ours: a reservation by the same person, a working lease by the same process."""
         with self._write() as connection:
-            return lease_table.release(connection, lease)
+            lease_table.release(connection, lease)
 
     def lease(self, identity: str, *, reserved: bool = False) -> LeaseInfo | None:
         """The working lease of a device, or its reservation; an expired one is returned too."""
