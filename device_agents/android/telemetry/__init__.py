@@ -10,6 +10,7 @@ from device_agents.android.telemetry.proc import (
     parse_proc_stat,
     parse_proc_status,
 )
+from device_agents.android.telemetry.samples import parse_live, parse_samples
 from device_agents.android.telemetry.storage import parse_df, parse_dumpsys_meminfo
 from device_agents.android.telemetry.system import parse_getprop, parse_lmkd, parse_tombstone
 from device_agents.android.telemetry.thermal import parse_thermal_zones, parse_thermalservice
@@ -20,10 +21,12 @@ __all__ = [
     "parse_dumpsys_battery",
     "parse_dumpsys_meminfo",
     "parse_getprop",
+    "parse_live",
     "parse_lmkd",
     "parse_proc_meminfo",
     "parse_proc_stat",
     "parse_proc_status",
+    "parse_samples",
     "parse_thermal_zones",
     "parse_thermalservice",
     "parse_tombstone",

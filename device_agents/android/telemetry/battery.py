@@ -73,14 +73,16 @@ def _battery_state(state: Mapping[str, str]) -> dict[str, Reading]:
     current = number(state.get("current now"))
     return {
         "battery_level_pct": level,
-        "battery_temperature_c": _temperature(number(state.get("temperature")), f"{source} temperature"),
+        "battery_temperature_c": temperature_reading(number(state.get("temperature")), f"{source} temperature"),
         "battery_voltage_v": missing(source, "voltage")
         if voltage is None
         else within(voltage / 1000, "V", f"{source} voltage (mV)", VOLTAGE_V, 0.001),
         "battery_current_a": Unavailable(f"{source} gives no current on this phone")
         if current is None
         else within(current / 1000, "A", f"{source} current now (mA)", CURRENT_A, 0.001),
-        "charge_counter_mah": _charge(number(state.get("Charge counter")), level, f"{source} Charge counter (µAh)"),
+        "charge_counter_mah": charge_reading(
+            number(state.get("Charge counter")), level, f"{source} Charge counter (µAh)"
+        ),
         "battery_status": _code(state.get("status"), f"{source} status", (1, 5)),
         "battery_health": _code(state.get("health"), f"{source} health", (1, 7)),
         "power_state_external": _powered(state, source),
@@ -101,7 +103,7 @@ def parse_uevent(data: bytes) -> dict[str, Reading]:
     level = event.read("CAPACITY", lambda raw: _level(raw, 100.0, "uevent CAPACITY"))
     return {
         "battery_level_pct": level,
-        "battery_temperature_c": event.read("TEMP", lambda raw: _temperature(raw, "uevent TEMP")),
+        "battery_temperature_c": event.read("TEMP", lambda raw: temperature_reading(raw, "uevent TEMP")),
         "battery_voltage_v": event.read(
             "VOLTAGE_NOW", lambda raw: within(raw / 1e6, "V", "uevent VOLTAGE_NOW (µV)", VOLTAGE_V, 1e-6)
         ),
@@ -109,7 +111,7 @@ def parse_uevent(data: bytes) -> dict[str, Reading]:
             "CURRENT_NOW", lambda raw: within(raw / 1e6, "A", "uevent CURRENT_NOW (µA)", CURRENT_A, 1e-6)
         ),
         "charge_counter_mah": event.read(
-            "CHARGE_COUNTER", lambda raw: _charge(raw, level, "uevent CHARGE_COUNTER (µAh)")
+            "CHARGE_COUNTER", lambda raw: charge_reading(raw, level, "uevent CHARGE_COUNTER (µAh)")
         ),
         "charge_full_mah": event.read(
             "CHARGE_FULL", lambda raw: within(raw / 1000, "mAh", "uevent CHARGE_FULL (µAh)", CAPACITY_MAH, 0.001)
@@ -174,7 +176,7 @@ def _level(level: float | None, scale: float | None, source: str) -> Reading:
     return within(100 * level / scale, "%", source, (0, 100), 100 / scale)
 
 
-def _temperature(tenths: float | None, source: str) -> Reading:
+def temperature_reading(tenths: float | None, source: str) -> Reading:
     if tenths is None:
         return Unavailable(f"{source} is not given")
     if tenths == 0:
@@ -182,7 +184,7 @@ def _temperature(tenths: float | None, source: str) -> Reading:
     return within(tenths / 10, "°C", f"{source} (0.1 °C)", TEMPERATURE_C, 0.1)
 
 
-def _charge(raw_uah: float | None, level: Reading, source: str) -> Reading:
+def charge_reading(raw_uah: float | None, level: Reading, source: str) -> Reading:
     """A charge is true only if it fits a battery of possible size at the reported level."""
     if raw_uah is None:
         return Unavailable(f"{source} is not given")

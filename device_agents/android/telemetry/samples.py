@@ -1,0 +1,356 @@
+"""The samples file that sampler.sh leaves on the phone, as traces in the units of docs/measurement.md.
+
+The file may end anywhere (a phone that lost power) and hold garbage; only complete lines count. What was not sampled
+is a channel that is absent with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from device_agents.android.telemetry.battery import (
+    CURRENT_A,
+    STATUS_CODES,
+    VOLTAGE_V,
+    charge_reading,
+    parse_dumpsys_battery,
+    temperature_reading,
+)
+from device_agents.android.telemetry.proc import CpuTicks, cpu_ticks, kib_reading
+from device_agents.android.telemetry.text import EINVAL, KIB_IN_MB, number, within
+from device_agents.android.telemetry.thermal import SENSOR_C, parse_thermalservice, zone_lie, zone_name, zone_scale
+from harness.model import Channel, Measured, Reading, Trace, Unavailable
+
+MAX_BYTES = 128 * 1024 * 1024
+"""A day of sampling at the default periods is under 100 MB."""
+
+MEMORY_CHANNELS: Mapping[str, str] = {
+    "runner.vm_hwm": "VmHWM",
+    "runner.vm_rss": "VmRSS",
+    "runner.rss_anon": "RssAnon",
+    "runner.rss_file": "RssFile",
+    "runner.vm_swap": "VmSwap",
+}
+_SERVICE_CHANNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "battery": {
+        "battery_level_pct": ("battery.level", "%"),
+        "battery_temperature_c": ("battery.temperature", "°C"),
+        "battery_voltage_v": ("battery.voltage", "V"),
+        "battery_current_a": ("battery.current", "A"),
+        "charge_counter_mah": ("battery.charge_counter", "mAh"),
+        "battery_status": ("battery.status", ""),
+        "power_state_external": ("battery.external", ""),
+    },
+    "thermalservice": {
+        "thermal_status": ("thermal.status", ""),
+        "skin_temperature_c": ("skin.temperature", "°C"),
+        "cpu_temperature_c": ("cpu.temperature", "°C"),
+    },
+}
+_FILES_FIRST = frozenset({"battery.voltage", "battery.current", "battery.charge_counter"})
+"""Channels for which the kernel's file wins over dumpsys, being fresher; for the others dumpsys does, being filtered."""
+
+_STATUS_WORDS = {text.split()[0]: code for text, code in STATUS_CODES.items()}
+_PATH_NAME = re.compile(r"^[a-z]+[0-9]*\.[a-z_]+$|^zone\..+\.temperature$")
+
+
+@dataclass(slots=True)
+class _Series:
+    """Samples of one source while they are collected; `reason` is why the newest one was no value."""
+
+    unit: str
+    source: str
+    resolution: float | None = None
+    uptime_s: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    reason: str = ""
+
+    def add(self, uptime_s: float, reading: Reading) -> None:
+        if isinstance(reading, Unavailable):
+            self.reason = reading.reason
+        elif not self.uptime_s or uptime_s > self.uptime_s[-1]:
+            if not self.values:
+                self.source = reading.source
+            elif self.source != reading.source:
+                self.source = f"{self.source.partition(' (of several')[0]} (of several, the hottest each time)"
+            self.uptime_s.append(uptime_s)
+            self.values.append(reading.value)
+            self.resolution = reading.resolution
+
+    def trace(self, name: str) -> Trace:
+        if not self.values:
+            return absent_trace(name, self.unit, self.source, self.reason or "it was never sampled")
+        return Trace(Channel(name, self.unit, self.source, self.resolution), tuple(self.uptime_s), tuple(self.values))
+
+
+def absent_trace(name: str, unit: str, source: str, reason: str) -> Trace:
+    """A channel without samples, and why."""
+    return Trace(Channel(name, unit, source, None, reason), (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _FileSource:
+    """A channel line of the header."""
+
+    name: str
+    path: str
+
+
+@dataclass(slots=True)
+class _Raw:
+    """The lines of a samples file, sorted by kind."""
+
+    files: dict[str, _FileSource] = field(default_factory=dict)
+    absent: list[tuple[str, str, str]] = field(default_factory=list)
+    memory: list[tuple[float, list[str]]] = field(default_factory=list)
+    by_key: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
+    ticks: list[tuple[float, CpuTicks]] = field(default_factory=list)
+    answers: list[_Answer] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One complete answer of a service; `uptime_s` is the middle between question and answer."""
+
+    service: str
+    uptime_s: float
+    status: str
+    text: bytes
+
+
+def parse_samples(data: bytes) -> tuple[Trace, ...]:
+    """The channels of a samples file, ordered by name; see docs/measurement.md for the names and units.
+
+    Args:
+        data: the file as fetched, whole or cut anywhere.
+    """
+    raw = _sort_lines(data)
+    traces: dict[str, Trace] = {}
+    for trace in (*_memory(raw), *_from_files(raw), *_cpu_busy(raw)):
+        traces[trace.channel.name] = trace
+    for trace in _from_services(raw):
+        name = trace.channel.name
+        traces[name] = _better(traces[name], trace) if name in traces else trace
+    return tuple(traces[name] for name in sorted(traces))
+
+
+def _better(of_file: Trace, of_service: Trace) -> Trace:
+    """Which of two sources of one channel to keep; when both are absent, with both reasons."""
+    if of_file.values and (not of_service.values or of_file.channel.name in _FILES_FIRST):
+        return of_file
+    if of_service.values:
+        return of_service
+    file, service = of_file.channel, of_service.channel
+    return absent_trace(file.name, service.unit, f"{file.source}, {service.source}", f"{file.absent}; {service.absent}")
+
+
+def parse_live(data: bytes) -> dict[str, float]:
+    """The newest values in the end of a samples file, for a progress line.
+
+    Args:
+        data: its last bytes; 16 KiB hold several answers of both services.
+
+    Returns: those of temperature_c (hottest current CPU sensor, else skin, else battery), thermal_status,
+    battery_level_pct and memory_mb (resident now) that are known.
+    """
+    raw = _sort_lines(data)
+    newest: dict[str, float] = {}
+    for answer in raw.answers:
+        for name, reading in _read_service(answer).items():
+            if isinstance(reading, Measured):
+                newest[name] = reading.value
+    live: dict[str, float] = {}
+    for name in ("battery_temperature_c", "skin_temperature_c", "cpu_temperature_c"):
+        if name in newest:
+            live["temperature_c"] = newest[name]
+    live.update({name: newest[name] for name in ("thermal_status", "battery_level_pct") if name in newest})
+    if raw.memory:
+        resident = number(raw.memory[-1][1][1])
+        if resident is not None:
+            live["memory_mb"] = resident * KIB_IN_MB
+    return live
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
+def _sort_lines(data: bytes) -> _Raw:
+    raw = _Raw()
+    question: tuple[float, str, str] | None = None
+    body: list[bytes] = []
+    # What follows the last line feed was cut.
+    for line in data[:MAX_BYTES].split(b"\n")[:-1]:
+        if line.startswith(b"| "):
+            body.append(line[2:])
+            continue
+        text = line.decode("utf-8", "replace")
+        words = text.split(" ")
+        if text.startswith("s "):
+            question, body = _question(words), []
+        elif text.startswith("e "):
+            if question is not None and words[1:] == [question[2]]:
+                raw.answers.append(_Answer(question[2], question[0], question[1], b"\n".join(body)))
+            question = None
+        else:
+            _sort_line(raw, text, words)
+    return raw
+
+
+def _question(words: list[str]) -> tuple[float, str, str] | None:
+    """(middle time, exit status, service) of an "s" line."""
+    if len(words) != 5:
+        return None
+    asked, answered = number(words[1]), number(words[2])
+    if asked is None or answered is None or answered < asked:
+        return None
+    return (asked + answered) / 2, words[3], words[4]
+
+
+def _sort_line(raw: _Raw, text: str, words: list[str]) -> None:
+    fields = text.split("\t")
+    if fields[0] == "channel" and len(fields) == 5 and _PATH_NAME.match(fields[2]):
+        raw.files.setdefault(fields[1], _FileSource(fields[2], fields[4]))
+        return
+    if fields[0] == "absent" and len(fields) == 4 and _PATH_NAME.match(fields[1]):
+        raw.absent.append((fields[1], fields[2], fields[3]))
+        return
+    uptime_s = number(words[1]) if len(words) > 2 else None
+    if uptime_s is None:
+        return
+    if words[0] == "m" and len(words) == 7:
+        raw.memory.append((uptime_s, words[2:]))
+    elif words[0] == "f":
+        for word in words[2:]:
+            key, found, value = word.partition("=")
+            if found:
+                raw.by_key.setdefault(key, []).append((uptime_s, value))
+    elif words[0] == "c":
+        ticks = cpu_ticks(" ".join(words[2:]))
+        if ticks is not None:
+            raw.ticks.append((uptime_s, ticks))
+
+
+# --- traces -----------------------------------------------------------------------------------------------------------
+
+
+def _memory(raw: _Raw) -> Iterator[Trace]:
+    for column, (name, key) in enumerate(MEMORY_CHANNELS.items()):
+        series = _Series("MB", f"/proc/PID/status {key}", reason="the process ended before the first sample")
+        for uptime_s, values in raw.memory:
+            text = values[column]
+            series.add(uptime_s, kib_reading(None if text == "-" else text, "/proc/PID/status", key))
+        yield series.trace(name)
+
+
+def _cpu_busy(raw: _Raw) -> Iterator[Trace]:
+    source = "/proc/stat, busy share since the sample before"
+    series = _Series("%", source, reason="/proc/stat was not read twice")
+    for (_, before), (uptime_s, after) in zip(raw.ticks, raw.ticks[1:], strict=False):
+        total, busy = after.total - before.total, after.busy - before.busy
+        if total > 0:
+            series.add(uptime_s, within(100 * busy / total, "%", source, (0, 100), 100 / total))
+    yield series.trace("cpu.busy")
+
+
+def _from_files(raw: _Raw) -> Iterator[Trace]:
+    available = _Series("MB", "/proc/meminfo MemAvailable")
+    for uptime_s, text in raw.by_key.get("ma", []):
+        available.add(uptime_s, kib_reading(text, "/proc/meminfo", "MemAvailable"))
+    yield available.trace("memory.available")
+    levels = [value for value in (number(text) for _, text in raw.by_key.get("bl", [])) if value is not None]
+    level: Reading = Measured(median(levels), "%", "capacity") if levels else Unavailable("no level")
+    taken: set[str] = set()
+    for key, file in raw.files.items():
+        samples = raw.by_key.get(key, [])
+        if key.startswith("z"):
+            trace = _zone(file, key[1:], samples, taken)
+            taken.add(trace.channel.name)
+            yield trace
+        elif key.startswith(("p", "b")):
+            yield _file_trace(key, file, samples, level)
+    for name, path, reason in raw.absent:
+        unit, _ = _conversion(name, path, level)
+        yield absent_trace(name, unit, path, reason)
+
+
+def _file_trace(key: str, file: _FileSource, samples: list[tuple[float, str]], level: Reading) -> Trace:
+    unit, convert = _conversion(file.name, file.path, level)
+    series = _Series(unit, file.path)
+    for uptime_s, text in samples:
+        series.add(uptime_s, _value(text, key, file.path, convert))
+    return series.trace(file.name)
+
+
+def _value(text: str, key: str, path: str, convert: Callable[[float], Reading]) -> Reading:
+    value = _STATUS_WORDS.get(text) if key == "bs" else number(text)
+    if value is None:
+        return Unavailable(f"{path} is not understood: {text[:40]!r}")
+    if value == EINVAL and key != "bt":
+        return Unavailable(f"{path} gives -22: the driver answers EINVAL, it has no value")
+    return convert(float(value))
+
+
+def _conversion(name: str, path: str, level: Reading) -> tuple[str, Callable[[float], Reading]]:
+    """Unit of a channel, and how a raw value of the kernel's file becomes a reading in it."""
+    measure = name.rpartition(".")[2]
+    if name.startswith("policy"):
+        return "MHz", lambda raw: within(raw / 1000, "MHz", path, (1, 20_000), 0.001)
+    if name == "battery.voltage":
+        return "V", lambda raw: within(raw / 1e6, "V", f"{path} (µV)", VOLTAGE_V, 1e-6)
+    if name == "battery.current":
+        return "A", lambda raw: within(raw / 1e6, "A", f"{path} (taken as µA, sign as given)", CURRENT_A, 1e-6)
+    if name == "battery.charge_counter":
+        return "mAh", lambda raw: charge_reading(raw, level, f"{path} (µAh)")
+    if name == "battery.temperature":
+        return "°C", lambda raw: temperature_reading(raw, path)
+    if name == "battery.level":
+        return "%", lambda raw: within(raw, "%", path, (0, 100), 1)
+    if measure == "temperature":
+        return "°C", lambda raw: within(raw, "°C", path, SENSOR_C)
+    return "", lambda raw: Measured(raw, "", path)
+
+
+def _zone(file: _FileSource, index: str, samples: list[tuple[float, str]], taken: set[str]) -> Trace:
+    zone_type = file.name.removeprefix("zone.").removesuffix(".temperature")
+    name = zone_name(zone_type, index, taken)
+    source = f"{file.path} ({zone_type})"
+    lie = zone_lie(zone_type)
+    if lie:
+        return absent_trace(name, "°C", source, f"not used: it is {lie}")
+    raw = [(uptime_s, value) for uptime_s, text in samples if (value := number(text)) is not None]
+    possible = [value for _, value in raw if zone_scale(value) is not None]
+    if not possible:
+        seen = f"its values ({raw[0][1]:g} first) are no temperatures of a running phone" if raw else ""
+        return absent_trace(name, "°C", source, seen or "it gave no number")
+    # One unit for the whole trace: a single odd value must not change it.
+    scale = zone_scale(median(possible)) or 1e-3
+    series = _Series("°C", source)
+    for uptime_s, value in raw:
+        series.add(uptime_s, within(value * scale, "°C", source, SENSOR_C, scale))
+    return series.trace(name)
+
+
+def _read_service(answer: _Answer) -> Mapping[str, Reading]:
+    if answer.status != "0":
+        words = answer.text.decode("utf-8", "replace").strip()[:80]
+        failed = Unavailable(f"dumpsys {answer.service} ended with {answer.status} {words}".strip())
+        return dict.fromkeys(_SERVICE_CHANNELS.get(answer.service, {}), failed)
+    if answer.service == "battery":
+        return parse_dumpsys_battery(answer.text)
+    return parse_thermalservice(answer.text) if answer.service == "thermalservice" else {}
+
+
+def _from_services(raw: _Raw) -> Iterator[Trace]:
+    for service, channels in _SERVICE_CHANNELS.items():
+        source = f"dumpsys {service}"
+        series = {name: _Series(unit, source) for name, (_, unit) in channels.items()}
+        for answer in raw.answers:
+            if answer.service == service:
+                for name, reading in _read_service(answer).items():
+                    if name in series:
+                        series[name].add(answer.uptime_s, reading)
+        for name, (channel, _) in channels.items():
+            yield series[name].trace(channel)
