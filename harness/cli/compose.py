@@ -1,0 +1,154 @@
+"""Where the parts are put together: the only place that knows every package."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from android_runner.adapters import adapter_for, formats_of
+from android_runner.base import RunnerAdapter
+from device_agents.base import DeviceAgent
+from harness import artifacts
+from harness.cli.main import Context
+from harness.errors import ErrorClass, FarmError, NoDeviceError, UsageError
+from harness.inventory import LoadedInventory, load
+from harness.model import (
+    AdbEndpoint,
+    Attached,
+    ErrorInfo,
+    Inventory,
+    Model,
+    ModelFile,
+    PlannedCase,
+    Platform,
+    Runner,
+    RunnerBuild,
+    Step,
+    Workload,
+)
+from harness.plan import Assets, ResolvedDevice, usable
+
+
+def load_inventory(context: Context) -> LoadedInventory:
+    return load(context.inventory)
+
+
+def inventory_if_any(context: Context) -> LoadedInventory | None:
+    """For commands that need no inventory; a broken one is still an error."""
+    return load(context.inventory) if context.inventory.is_file() else None
+
+
+def discover(inventory: Inventory | None) -> tuple[Attached, ...]:
+    """Every attached device: phones over adb, and this host when the inventory has a device of platform local."""
+    from device_agents import local
+    from device_agents.android import discovery
+
+    endpoint = inventory.lab.adb if inventory else AdbEndpoint()
+    platforms = {device.platform for device in inventory.devices} if inventory else {Platform.ANDROID}
+    found: list[Attached] = []
+    if Platform.ANDROID in platforms or not platforms:
+        found += discovery.discover(endpoint)
+    if Platform.LOCAL in platforms:
+        found.append(local.attached())
+    return tuple(found)
+
+
+def opener(inventory: Inventory) -> Callable[[ResolvedDevice], DeviceAgent]:
+    """How a worker opens the agent of its device."""
+
+    def open_agent(device: ResolvedDevice) -> DeviceAgent:
+        if device.attached.platform is Platform.LOCAL:
+            from device_agents.local import LocalAgent
+
+            return LocalAgent(device.attached)
+        from device_agents.android.agent import AndroidAgent
+
+        return AndroidAgent(device.attached, inventory.lab.adb, usb=device.entry.usb)
+
+    return open_agent
+
+
+def check_assets(
+    models: Iterable[Model], runners: Iterable[Runner], base_dir: Path, *, fetch: bool = True
+) -> Assets:
+    """Check files once each; what is wrong with one refuses only its own cases."""
+
+    def attempt(check: Callable[[], ModelFile | RunnerBuild]) -> ModelFile | RunnerBuild | ErrorInfo:
+        try:
+            return check()
+        except FarmError as error:
+            return error.info(Step.CHECK)
+
+    checked_models = {model.id: attempt(functools.partial(artifacts.check_model, model, base_dir)) for model in models}
+    checked_runners = {
+        runner.id: attempt(functools.partial(artifacts.check_runner, runner, base_dir)) for runner in runners
+    }
+    return Assets(
+        {name: found for name, found in checked_models.items() if not isinstance(found, RunnerBuild)},
+        {name: found for name, found in checked_runners.items() if not isinstance(found, ModelFile)},
+    )
+
+
+def formats(runtime: str) -> frozenset[str] | None:
+    return formats_of(runtime)
+
+
+def refusal(
+    workload: Workload, model: Model, model_file: ModelFile, runner: Runner, build: RunnerBuild
+) -> ErrorInfo | None:
+    """Why this build cannot do this workload, before any phone is touched."""
+    del model
+    adapter = adapter_for(runner.runtime, workload.kind)
+    if adapter is None:
+        return ErrorInfo(
+            ErrorClass.WORKLOAD_UNSUPPORTED.value,
+            Step.CHECK,
+            f"farm cannot drive {workload.kind.value} workloads of runtime {runner.runtime!r}",
+            "runtimes it knows are listed by `farm runners list`",
+        )
+    problem = adapter.refusal(workload, model_file, build)
+    return ErrorInfo(problem.error_class.value, Step.CHECK, problem.message, problem.advice) if problem else None
+
+
+def adapter_of(case: PlannedCase) -> RunnerAdapter:
+    adapter = adapter_for(case.runner.runtime, case.workload.kind)
+    if adapter is None:
+        raise UsageError(f"farm cannot drive {case.workload.kind.value} workloads of runtime {case.runner.runtime!r}")
+    return adapter
+
+
+def prompt_reader(base_dir: Path) -> Callable[[PlannedCase], str | None]:
+    """Reads the prompt file of a workload, once each."""
+
+    @functools.cache
+    def read(name: str) -> str:
+        try:
+            return (base_dir / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"prompt_file {name!r} cannot be read as UTF-8 text: {error}") from error
+
+    return lambda case: None if case.workload.prompt_file is None else read(case.workload.prompt_file)
+
+
+def describe_attached(attached: Iterable[Attached]) -> str:
+    """Lines that say what is attached and in which state."""
+    lines = [
+        f"  {device.serial}  {device.facts.model if device.facts else 'model unknown'}  {device.state.value}"
+        + (f": {device.advice}" if device.advice else "")
+        for device in attached
+    ]
+    return "\n".join(lines) if lines else "  nothing is attached"
+
+
+def require_usable(
+    what: str, chosen: Iterable[ResolvedDevice], attached: Iterable[Attached]
+) -> tuple[ResolvedDevice, ...]:
+    """The usable ones of `chosen`; raises NoDeviceError when there is none."""
+    ready = tuple(device for device in chosen if usable(device.attached))
+    if not ready:
+        raise NoDeviceError(
+            f"no usable device for {what}. Attached now:\n{describe_attached(attached)}\n"
+            "  what to do: attach a phone that the inventory matches (`farm devices` shows all, `farm init` drafts entries)"
+        )
+    return ready

@@ -1,0 +1,165 @@
+"""`farm doctor`: checks what a run stands on; each finding says what to do."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from harness.cli.main import Context
+
+if TYPE_CHECKING:
+    from harness.inventory import LoadedInventory
+    from harness.model import Attached
+
+MIN_FREE_BYTES = 2_000_000_000
+"""Free disk for the database and fetched samples of a night."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: "ok", "warning" (a run works), "problem" (some case cannot run)."""
+
+    subject: str
+    level: Literal["ok", "warning", "problem"]
+    text: str
+    advice: str = ""
+
+
+@click.command()
+@click.pass_obj
+def doctor(context: Context) -> None:
+    """Check host, adb server, phones, runners, models, disk."""
+    findings = list(_examine(context))
+    worst = any(finding.level == "problem" for finding in findings)
+    if context.json:
+        click.echo(json.dumps({"ok": not worst, "findings": [asdict(each) for each in findings]}, ensure_ascii=False))
+    else:
+        for finding in findings:
+            sign = {"ok": "✓", "warning": "!", "problem": "✗"}[finding.level]
+            click.echo(f"{sign} {finding.subject}: {finding.text}")
+            if finding.advice:
+                click.echo(f"    what to do: {finding.advice}")
+    sys.exit(1 if worst else 0)
+
+
+def _examine(context: Context) -> Iterator[Finding]:
+    from harness.cli import compose
+
+    yield _host()
+    yield _disk(context.state_dir)
+    yield from _guarded("database", lambda: _database(context))
+    loaded = None
+    if context.inventory.is_file():
+        try:
+            loaded = compose.load_inventory(context)
+            yield Finding("inventory", "ok", f"{context.inventory.name} is valid")
+        except Exception as error:
+            yield _failed("inventory", error)
+    else:
+        yield Finding("inventory", "warning", f"there is no {context.inventory}", "farm init drafts one")
+    inventory = loaded.inventory if loaded else None
+    try:
+        attached = compose.discover(inventory)
+    except Exception as error:
+        yield _failed("adb", error)
+        attached = ()
+    else:
+        yield Finding("adb", "ok", f"the server answers; {len(attached)} devices")
+    for device in attached:
+        yield _device(device)
+    if loaded is not None:
+        yield from _entries(loaded, attached)
+        yield from _files(loaded)
+
+
+def _guarded(subject: str, look: Callable[[], Finding]) -> Iterator[Finding]:
+    try:
+        yield look()
+    except Exception as error:
+        yield _failed(subject, error)
+
+
+def _failed(subject: str, error: Exception) -> Finding:
+    """An error of ours as a finding; anything else is a defect and goes on its way."""
+    from harness.errors import FarmError, UsageError
+
+    if isinstance(error, FarmError):
+        return Finding(subject, "problem", error.message, error.advice)
+    if isinstance(error, UsageError):
+        return Finding(subject, "problem", str(error), "correct it, then run farm doctor again")
+    raise error
+
+
+def _host() -> Finding:
+    return Finding("host", "ok", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}")
+
+
+def _disk(folder: Path) -> Finding:
+    there = folder
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < MIN_FREE_BYTES:
+        return Finding(
+            "disk", "problem", f"{free / 1e9:.1f} GB free for results", "make room, or name another place with --db"
+        )
+    return Finding("disk", "ok", f"{free / 1e9:.1f} GB free for results")
+
+
+def _database(context: Context) -> Finding:
+    from harness.store import Store
+
+    if not Store.exists(context.db_url):
+        return Finding("database", "ok", "none yet; the first run makes it")
+    with Store.open(context.db_url) as store:
+        return Finding("database", "ok", f"{len(store.runs())} runs")
+
+
+def _device(device: Attached) -> Finding:
+    from harness.model import NOT_A_PHONE, DeviceState
+
+    name = f"{device.serial} ({device.facts.model})" if device.facts else device.serial
+    if device.state is not DeviceState.READY or device.facts is None:
+        return Finding(name, "problem", device.state.value.replace("_", " "), device.advice)
+    mark = f", {NOT_A_PHONE[device.facts.kind]}" if device.facts.kind in NOT_A_PHONE else ""
+    free = device.facts.storage_free_bytes
+    if free is not None and free < MIN_FREE_BYTES:
+        return Finding(name, "warning", f"{free / 1e9:.1f} GB of storage free{mark}", "remove apps or files from it")
+    return Finding(name, "ok", f"answers{mark}")
+
+
+def _entries(loaded: LoadedInventory, attached: tuple[Attached, ...]) -> Iterator[Finding]:
+    from harness.plan import resolve_devices
+
+    resolved = resolve_devices(loaded.inventory, attached)
+    here = {device.entry.id for device in resolved}
+    known = {device.attached.serial for device in resolved}
+    for entry in loaded.inventory.devices:
+        if entry.id not in here:
+            yield Finding(f"device {entry.id}", "warning", "is not attached", "attach it, or leave it out of the run")
+    for device in attached:
+        if device.facts is not None and device.serial not in known:
+            yield Finding(device.serial, "warning", "is in no device entry", "farm init drafts an entry")
+
+
+def _files(loaded: LoadedInventory) -> Iterator[Finding]:
+    from harness.cli import compose
+    from harness.model import ErrorInfo
+
+    assets = compose.check_assets(
+        loaded.inventory.models, loaded.inventory.runners, loaded.path.resolve().parent, fetch=False
+    )
+    for kind, checked in (("model", assets.models), ("runner", assets.runners)):
+        for name, found in checked.items():
+            if isinstance(found, ErrorInfo):
+                yield Finding(f"{kind} {name}", "problem", found.message, found.advice)
+            else:
+                yield Finding(f"{kind} {name}", "ok", f"{found.artifact.size / 1e6:.1f} MB, {found.artifact.sha256[:12]}")

@@ -1,0 +1,143 @@
+"""The end of a run: the report, the summary table, the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.analysis.verdict import judge
+from harness.cli import exits, output
+from harness.cli.main import Context
+from harness.model import CaseStatus, Measured, TargetVerdict, Tier
+
+if TYPE_CHECKING:
+    from harness.store import MeasurementRow, Store
+
+SHOWN_METRICS = (
+    ("decode_tps", "decode tok/s"),
+    ("ms_per_token", "ms/token"),
+    ("prefill_tps", "prefill tok/s"),
+    ("ttft_ms", "TTFT ms"),
+    ("peak_memory_mb", "peak MB"),
+)
+
+
+def write_report(context: Context, store: Store, run: str, folder: Path | None) -> tuple[Path, ...]:
+    """Write the HTML of a run; returns the files, the index first."""
+    import reports
+
+    return reports.write(store, run=run, out=folder or context.state_dir / "reports")
+
+
+def _cases(rows: Iterable[MeasurementRow]) -> dict[str, list[MeasurementRow]]:
+    cases: dict[str, list[MeasurementRow]] = {}
+    for row in rows:
+        cases.setdefault(row.planned.case, []).append(row)
+    return cases
+
+
+def _verdicts(tiers: Mapping[str, Tier], rows: Sequence[MeasurementRow]) -> dict[str, TargetVerdict]:
+    tier = tiers.get(rows[0].planned.tier)
+    if tier is None:
+        return {}
+    return {name: info.verdict for name, info in judge(tier.targets, rows).items()}
+
+
+def exit_code(store: Store, run: str, *, interrupted: bool, check: bool) -> int:
+    """130 before 1 before 4 before 0: an incomplete run says so first."""
+    record = store.run(run)
+    cases = _cases(store.measurements(run))
+    statuses = [row.status for rows in cases.values() for row in rows]
+    if interrupted:
+        return exits.INTERRUPTED
+    if CaseStatus.MEASURED not in statuses or any(
+        status in (CaseStatus.FAILED, CaseStatus.REFUSED, CaseStatus.PLANNED) for status in statuses
+    ):
+        return exits.INCOMPLETE
+    if check and record is not None:
+        missed = any(TargetVerdict.FAIL in _verdicts(record.tiers, rows).values() for rows in cases.values())
+        if missed:
+            return exits.TARGET_MISSED
+    return exits.MEASURED
+
+
+def summarise(context: Context, store: Store, run: str, pages: Sequence[Path], *, left: int) -> None:
+    """Print what a run measured, and where the report is."""
+    record = store.run(run)
+    tiers = record.tiers if record else {}
+    cases = _cases(store.measurements(run))
+    counts = {status: 0 for status in CaseStatus}
+    for rows in cases.values():
+        for row in rows:
+            counts[row.status] += 1
+    if context.json:
+        click.echo(
+            json.dumps(
+                {
+                    "run": run,
+                    "status": record.status.value if record else None,
+                    "counts": {status.value: count for status, count in counts.items() if count},
+                    "left": left,
+                    "cases": [_case_json(case, rows, tiers) for case, rows in cases.items()],
+                    "report": [str(page) for page in pages],
+                },
+                ensure_ascii=False,
+            )
+        )
+    else:
+        _print_table(cases, tiers)
+        said = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
+        click.echo(f"run {run}: {said}")
+        if pages:
+            click.echo(f"report: {pages[0]}")
+    if left:
+        click.echo(f"{left} measurements are left; go on with: farm resume {run}", err=True)
+
+
+def _middle(rows: Iterable[MeasurementRow], metric: str) -> float | None:
+    values = [reading.value for row in rows if isinstance(reading := row.metrics.get(metric), Measured)]
+    return median(values) if values else None
+
+
+def _case_json(case: str, rows: Sequence[MeasurementRow], tiers: Mapping[str, Tier]) -> dict[str, Any]:
+    planned = rows[0].planned
+    return {
+        "case": case,
+        "device": planned.device_id,
+        "kind": planned.kind.value,
+        "tier": planned.tier,
+        "model": planned.model.id,
+        "runner": planned.runner.id,
+        "workload": planned.workload_id,
+        "statuses": [row.status.value for row in rows],
+        "medians": {metric: _middle(rows, metric) for metric, _ in SHOWN_METRICS},
+        "verdicts": {target: verdict.value for target, verdict in _verdicts(tiers, rows).items()},
+    }
+
+
+def _print_table(cases: Mapping[str, Sequence[MeasurementRow]], tiers: Mapping[str, Tier]) -> None:
+    body: list[tuple[str, ...]] = []
+    for rows in cases.values():
+        planned = rows[0].planned
+        measured = sum(row.status is CaseStatus.MEASURED for row in rows)
+        if all(row.status is CaseStatus.SKIPPED for row in rows):
+            continue
+        figures = [_middle(rows, metric) for metric, _ in SHOWN_METRICS]
+        body.append(
+            (
+                output.device_name(planned.device_id, planned.kind),
+                planned.model.id,
+                planned.workload_id,
+                f"{measured}/{len(rows)}",
+                *("not measured" if value is None else f"{value:.4g}" for value in figures),
+                ", ".join(f"{name.removesuffix('_max').removesuffix('_min')} {verdict.value}"
+                          for name, verdict in _verdicts(tiers, rows).items()),
+            )
+        )
+    titles = ("phone", "model", "workload", "measured", *(title for _, title in SHOWN_METRICS), "verdicts")
+    output.print_table("Medians over repetitions", titles, body)

@@ -1,0 +1,312 @@
+"""`farm plan`, `farm run`, `farm resume`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli import exits
+from harness.cli.main import Context
+
+if TYPE_CHECKING:
+    from harness.cli.progress import LiveReporter
+    from harness.inventory import LoadedInventory
+    from harness.model import Attached, CaseStatus, PlannedCase, RunRecord
+    from harness.plan import Assets, Plan, ResolvedDevice, Selection
+    from harness.store import Store
+
+
+def _selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option("--tier", "tiers", multiple=True, help="Tier; may be repeated.  [default: all]"),
+        click.option("--device", "devices", multiple=True, help="Device id; may be repeated."),
+        click.option("--model", "models", multiple=True, help="Model id; may be repeated."),
+        click.option("--runner", "runners", multiple=True, help="Runner id; may be repeated."),
+        click.option("--suite", default="standard", show_default=True, help="Suite of the inventory."),
+        click.option("--repeats", type=click.IntRange(min=1), help="Repetitions of each case.  [default: the suite's]"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan with everything it was made from."""
+
+    loaded: LoadedInventory
+    selection: Selection
+    attached: tuple[Attached, ...]
+    devices: tuple[ResolvedDevice, ...]
+    assets: Assets
+    plan: Plan
+
+
+def _prepare(context: Context, selection: Selection) -> Prepared:
+    from harness.cli import compose
+    from harness.plan import build, check_selection, resolve_devices, select_devices
+
+    loaded = compose.load_inventory(context)
+    inventory = loaded.inventory
+    check_selection(inventory, selection)
+    attached = compose.discover(inventory)
+    chosen = select_devices(inventory, selection, resolve_devices(inventory, attached))
+    what = ", ".join((*(f"tier {tier}" for tier in selection.tiers), *selection.devices)) or "any tier"
+    devices = compose.require_usable(what, chosen, attached)
+    suite = inventory.suites[selection.suite]
+    wanted = selection.models or suite.models
+    models = [model for model in inventory.models if not wanted or model.id in wanted]
+    runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]
+    fitting = [runner for runner in runners if any(_could_fit(runner.platform, runner.abi, each) for each in devices)]
+    assets = compose.check_assets(models, fitting, loaded.path.resolve().parent)
+    plan = build(
+        _run_id(), inventory, selection, devices, assets, formats=compose.formats, refusal=compose.refusal
+    )
+    return Prepared(loaded, selection, attached, devices, assets, plan)
+
+
+def _could_fit(platform: str, abi: str, device: ResolvedDevice) -> bool:
+    return platform == device.attached.platform and abi in device.facts.abis
+
+
+def _run_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
+
+
+@click.command()
+@_selection_options
+@click.pass_obj
+def plan(context: Context, **options: Any) -> None:
+    """Show the cases a run would execute; touches nothing."""
+    from harness.cli import plan_view
+    from harness.store import Store
+
+    prepared = _prepare(context, _selection(options))
+    missing = plan_view.missing_bytes(prepared.plan, prepared.devices, prepared.assets, prepared.loaded.inventory)
+    history: dict[str, float] = {}
+    if Store.exists(context.db_url):
+        with Store.open(context.db_url) as store:
+            history = store.median_durations()
+    plan_view.show(context, prepared.plan, prepared.loaded.inventory.tiers, missing, history)
+
+
+def _selection(options: dict[str, Any]) -> Selection:
+    from harness.plan import Selection
+
+    return Selection(
+        suite=options["suite"],
+        tiers=options["tiers"],
+        devices=options["devices"],
+        models=options["models"],
+        runners=options["runners"],
+        repeats=options["repeats"],
+    )
+
+
+@click.command()
+@_selection_options
+@click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), help="Begin nothing after this time.")
+@click.option("--report", "report_dir", type=click.Path(path_type=Path), help="Folder for the HTML report.")
+@click.option("--check", is_flag=True, help="Exit with 4 when a target is missed.")
+@click.pass_obj
+def run(context: Context, max_hours: float | None, report_dir: Path | None, check: bool, **options: Any) -> None:
+    """Measure: push, run, collect, store, report."""
+    from harness.model import CaseStatus
+    from harness.store import Store
+
+    selection = _selection(options)
+    with Store.open(context.db_url) as store:
+        prepared = _prepare(context, selection)
+        record = _record(context, prepared)
+        store.begin_run(record, prepared.plan.cases)
+        planned = prepared.plan.of(CaseStatus.PLANNED)
+        _note_unusable(prepared, selection)
+        execution = Execution(context, store, prepared.loaded, record, prepared.devices, prepared.assets, planned)
+        sys.exit(execution.go(max_hours=max_hours, report_dir=report_dir, check=check))
+
+
+def _note_unusable(prepared: Prepared, selection: Selection) -> None:
+    """Say which attached phones of the selection stand aside, and what to do about each."""
+    from harness.plan import resolve_devices, select_devices, usable
+
+    inventory = prepared.loaded.inventory
+    for device in select_devices(inventory, selection, resolve_devices(inventory, prepared.attached)):
+        if not usable(device.attached):
+            click.echo(f"{device.id}: {device.attached.state.value}: {device.attached.advice}", err=True)
+
+
+def _record(context: Context, prepared: Prepared) -> RunRecord:
+    from harness.leases import identity_of_this_process
+    from harness.model import RunRecord, RunStatus
+
+    me = identity_of_this_process()
+    selection = prepared.selection
+    return RunRecord(
+        id=prepared.plan.run,
+        started_at=datetime.now(UTC).timestamp(),
+        status=RunStatus.RUNNING,
+        tiers=prepared.loaded.inventory.tiers,
+        suite=selection.suite,
+        inventory_name=prepared.loaded.path.name,
+        inventory_sha256=prepared.loaded.sha256,
+        harness_version=version("farm"),
+        git_sha=_git_sha(),
+        lab=prepared.loaded.inventory.lab.name,
+        selection={
+            "tiers": list(selection.tiers),
+            "devices": list(selection.devices),
+            "models": list(selection.models),
+            "runners": list(selection.runners),
+            "repeats": selection.repeats,
+        },
+        command=tuple(sys.argv[1:]),
+        owner=f"{me.owner}, run {prepared.plan.run}",
+        host=me.host,
+        pid=me.pid,
+        pid_started=me.pid_started,
+    )
+
+
+def _git_sha() -> str:
+    """Commit of the checkout farm runs from, "-dirty" when it was changed; "" for an installed wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    with suppress(OSError, subprocess.SubprocessError):
+        told = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+        return told.stdout.strip()
+    return ""
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), help="Begin nothing after this time.")
+@click.option("--report", "report_dir", type=click.Path(path_type=Path), help="Folder for the HTML report.")
+@click.option("--check", is_flag=True, help="Exit with 4 when a target is missed.")
+@click.pass_obj
+def resume(
+    context: Context, run_id: str | None, max_hours: float | None, report_dir: Path | None, check: bool
+) -> None:
+    """Go on with the newest interrupted run; what is measured is never measured again."""
+    from harness.cli import resuming
+    from harness.store import Store
+
+    with Store.open(context.db_url) as store:
+        record = resuming.find(store, run_id)
+        if record is None:
+            click.echo("nothing to resume: no run is interrupted", err=True)
+            if context.json:
+                click.echo('{"run": null}')
+            return
+        execution = resuming.prepare(context, store, record)
+        sys.exit(execution.go(max_hours=max_hours, report_dir=report_dir, check=check))
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Cases that are about to be measured, and all they need."""
+
+    context: Context
+    store: Store
+    loaded: LoadedInventory
+    record: RunRecord
+    devices: tuple[ResolvedDevice, ...]
+    assets: Assets
+    cases: tuple[PlannedCase, ...]
+
+    def go(self, *, max_hours: float | None, report_dir: Path | None, check: bool) -> int:
+        """Measure, report, summarise; returns the exit code."""
+        from harness.cli import finishing, interrupts, output
+        from harness.cli.progress import LiveReporter
+        from harness.model import RunStatus
+
+        console = output.stderr_console(self.context)
+        kinds = {device.id: device.facts.kind for device in self.devices}
+        with interrupts.until_signalled() as cancel:
+            with LiveReporter(console, self.cases, kinds, self.context.verbosity) as reporter:
+                self._measure(reporter, cancel, max_hours)
+            self.store.requeue_running(self.record.id)
+            left = self._left()
+            ended = datetime.now(UTC).timestamp()
+            self.store.set_run_status(
+                self.record.id, RunStatus.INTERRUPTED if left else RunStatus.FINISHED, ended_at=ended
+            )
+            pages = finishing.write_report(self.context, self.store, self.record.id, report_dir)
+            interrupted = cancel.is_set() or (bool(left) and max_hours is not None)
+            finishing.summarise(self.context, self.store, self.record.id, pages, left=len(left))
+            return finishing.exit_code(self.store, self.record.id, interrupted=interrupted, check=check)
+
+    def _left(self) -> tuple[PlannedCase, ...]:
+        return self.store.cases(self.record.id, status=_planned())
+
+    def _measure(self, reporter: LiveReporter, cancel: Any, max_hours: float | None) -> None:
+        import tempfile
+        import time
+
+        from device_agents.android.telemetry.samples import parse_samples
+        from harness.cli import compose
+        from harness.lease_keeper import LeaseKeeper
+        from harness.leases import identity_of_this_process
+        from harness.schedule import Setup, Work, execute
+
+        template = replace(identity_of_this_process(), owner=self.record.owner)
+        keeper = LeaseKeeper(self.store, template)
+        work = [
+            Work(device, tuple(case for case in self.cases if case.device_id == device.id)) for device in self.devices
+        ]
+        try:
+            with tempfile.TemporaryDirectory(prefix="farm-") as work_dir:
+                execute(
+                    Setup(
+                        run=self.record.id,
+                        store=self.store,
+                        assets=self.assets,
+                        open_agent=compose.opener(self.loaded.inventory),
+                        adapter_for=compose.adapter_of,
+                        parse_samples=parse_samples,
+                        prompt_text=compose.prompt_reader(self.loaded.path.resolve().parent),
+                        leases=keeper,
+                        provenance=_run_provenance(self.record),
+                        work_dir=Path(work_dir),
+                        reporter=reporter,
+                        cancel=cancel,
+                        deadline=None if max_hours is None else time.monotonic() + max_hours * 3600,
+                    ),
+                    [item for item in work if item.cases],
+                )
+        finally:
+            keeper.close()
+
+
+def _planned() -> CaseStatus:
+    from harness.model import CaseStatus
+
+    return CaseStatus.PLANNED
+
+
+def _run_provenance(record: RunRecord) -> dict[str, Any]:
+    return {
+        "harness_version": record.harness_version,
+        "git_sha": record.git_sha,
+        "inventory_sha256": record.inventory_sha256,
+        "lab": record.lab,
+        "suite": record.suite,
+    }
+
+
