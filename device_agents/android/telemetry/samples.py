@@ -51,7 +51,7 @@ _SERVICE_CHANNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
 }
 _FILES_FIRST = frozenset({"battery.voltage", "battery.current", "battery.charge_counter"})
-"""Channels for which the kernel's file wins over dumpsys, being fresher; for the others dumpsys does, being filtered."""
+"""Channels for which the kernel's file wins over dumpsys, being fresher; for others dumpsys does, being filtered."""
 
 _STATUS_WORDS = {text.split()[0]: code for text, code in STATUS_CODES.items()}
 _PATH_NAME = re.compile(r"^[a-z]+[0-9]*\.[a-z_]+$|^zone\..+\.temperature$")
