@@ -19,7 +19,7 @@ def inventory() -> None:
 @click.pass_obj
 def check(context: Context) -> None:
     """Read the inventory and list every mistake in it (exit code 2)."""
-    from harness.cli import output
+    from harness.cli import words
     from harness.inventory import load
 
     loaded = load(context.inventory)
@@ -28,7 +28,7 @@ def check(context: Context) -> None:
         for name in ("tiers", "devices", "models", "runners", "workloads", "suites")
     }
     if context.json:
-        output.print_json({"file": str(loaded.path), "sha256": loaded.sha256, **counts})
+        words.print_json({"file": str(loaded.path), "sha256": loaded.sha256, **counts})
     else:
         said = ", ".join(f"{count} {name}" for name, count in counts.items())
         click.echo(f"{loaded.path}: no mistakes: {said}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.cli.main import Context
+from harness.cli.words import visible
 from harness.model import NOT_A_PHONE, DeviceKind
 
 if TYPE_CHECKING:
@@ -49,5 +50,5 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for column in columns:
         table.add_column(Text(column), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     stdout_console().print(table)

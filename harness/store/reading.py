@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from harness.model import (
     METRICS,
     CaseStatus,
+    DeviceKind,
     PlannedCase,
     Reading,
     RunRecord,
@@ -58,6 +59,16 @@ def counts(connection: Connection) -> Mapping[str, Mapping[CaseStatus, int]]:
     found: dict[str, dict[CaseStatus, int]] = defaultdict(dict)
     for run_id, status, count in connection.execute(query):
         found[run_id][CaseStatus(status)] = count
+    return found
+
+
+def device_kinds(connection: Connection) -> Mapping[str, Mapping[DeviceKind, int]]:
+    """Run id → how many devices of each kind it planned for."""
+    devices = sa.select(cases.c.run, cases.c.kind, cases.c.device_id).distinct().subquery()
+    query = sa.select(devices.c.run, devices.c.kind, sa.func.count()).group_by(devices.c.run, devices.c.kind)
+    found: dict[str, dict[DeviceKind, int]] = defaultdict(dict)
+    for run_id, kind, count in connection.execute(query):
+        found[run_id][DeviceKind(kind)] = count
     return found
 
 

@@ -16,6 +16,7 @@ from harness.errors import StoreError
 from harness.model import (
     CaseResult,
     CaseStatus,
+    DeviceKind,
     ErrorInfo,
     LeaseInfo,
     PlannedCase,
@@ -124,6 +125,11 @@ class Store:
         """Run id → number of measurements of each status."""
         with self._read() as connection:
             return reading.counts(connection)
+
+    def device_kinds(self) -> Mapping[str, Mapping[DeviceKind, int]]:
+        """Run id → how many devices of each kind it planned for."""
+        with self._read() as connection:
+            return reading.device_kinds(connection)
 
     # --- cases --------------------------------------------------------------------------------------------------------
 
