@@ -7,7 +7,7 @@ is a channel that is absent with the reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -21,7 +21,14 @@ from device_agents.android.telemetry.battery import (
 )
 from device_agents.android.telemetry.proc import CpuTicks, cpu_ticks, kib_reading
 from device_agents.android.telemetry.text import EINVAL, KIB_IN_MB, number, within
-from device_agents.android.telemetry.thermal import SENSOR_C, parse_thermalservice, zone_lie, zone_name, zone_scale
+from device_agents.android.telemetry.thermal import (
+    SENSOR_C,
+    parse_thermalservice,
+    zone_lie,
+    zone_name,
+    zone_role,
+    zone_scale,
+)
 from harness.model import Channel, Measured, Reading, Trace, Unavailable
 
 MAX_BYTES = 128 * 1024 * 1024
@@ -50,7 +57,7 @@ _SERVICE_CHANNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "cpu_temperature_c": ("cpu.temperature", "°C"),
     },
 }
-_FILES_FIRST = frozenset({"battery.voltage", "battery.current", "battery.charge_counter"})
+_FILES_FIRST = frozenset({"battery.voltage", "battery.current", "battery.charge_counter", "cpu.temperature"})
 """Channels for which the kernel's file wins over dumpsys, being fresher; for others dumpsys does, being filtered."""
 
 _STATUS_WORDS = {text.split()[0]: code for text, code in STATUS_CODES.items()}
@@ -131,10 +138,35 @@ def parse_samples(data: bytes) -> tuple[Trace, ...]:
     traces: dict[str, Trace] = {}
     for trace in (*_memory(raw), *_from_files(raw), *_cpu_busy(raw)):
         traces[trace.channel.name] = trace
+    for trace in tuple(_hottest_zones(traces.values())):
+        traces[trace.channel.name] = trace
     for trace in _from_services(raw):
         name = trace.channel.name
         traces[name] = _better(traces[name], trace) if name in traces else trace
     return tuple(traces[name] for name in sorted(traces))
+
+
+def _hottest_zones(traces: Iterable[Trace]) -> Iterator[Trace]:
+    """ "cpu.temperature" from the zones: the hottest true CPU zone each time."""
+    zones = {
+        zone_type: trace
+        for trace in traces
+        if trace.values and (zone_type := _zone_type(trace.channel.name)) and zone_role(zone_type) == "cpu"
+    }
+    hottest: dict[float, float] = {}
+    for trace in zones.values():
+        for uptime_s, value in zip(trace.uptime_s, trace.values, strict=True):
+            hottest[uptime_s] = max(value, hottest.get(uptime_s, value))
+    if hottest:
+        times = tuple(sorted(hottest))
+        coarsest = max(trace.channel.resolution or 0.0 for trace in zones.values())
+        channel = Channel("cpu.temperature", "°C", f"hottest thermal zone of {', '.join(zones)}", coarsest)
+        yield Trace(channel, times, tuple(hottest[uptime_s] for uptime_s in times))
+
+
+def _zone_type(name: str) -> str:
+    """TYPE of "zone.TYPE.temperature", else ""."""
+    return name.removeprefix("zone.").removesuffix(".temperature") if name.startswith("zone.") else ""
 
 
 def _better(of_file: Trace, of_service: Trace) -> Trace:
@@ -314,7 +346,7 @@ def _conversion(name: str, path: str, level: Reading) -> tuple[str, Callable[[fl
 
 
 def _zone(file: _FileSource, index: str, samples: list[tuple[float, str]], taken: set[str]) -> Trace:
-    zone_type = file.name.removeprefix("zone.").removesuffix(".temperature")
+    zone_type = _zone_type(file.name)
     name = zone_name(zone_type, index, taken)
     source = f"{file.path} ({zone_type})"
     lie = zone_lie(zone_type)
