@@ -1,0 +1,104 @@
+"""HTML reports: queries → view models → Jinja2 → one offline file per tier, and an index.
+
+`write` reads a store; `render` is the pure part, from inputs to the text of every file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.model import CaseStatus, RunRecord
+from reports.files import INDEX, file_name, write_atomically
+from reports.html import index_html, tier_html
+from reports.inputs import RunInput, Telemetry
+from reports.judging import judge_case
+from reports.pages import history_row, index_page, tier_page, tiers_of
+from reports.verdicts import Judge
+
+if TYPE_CHECKING:
+    from harness.store import Store
+
+__all__ = ["render", "write"]
+
+Counts = Mapping[str, Mapping[CaseStatus, int]]
+
+
+def render(
+    run: RunInput,
+    telemetry: Telemetry,
+    *,
+    generated_at: float,
+    tiers: Sequence[str] | None = None,
+    history: Sequence[RunRecord] = (),
+    counts: Counts | None = None,
+    judge: Judge = judge_case,
+) -> dict[str, str]:
+    """The files of a report: name → HTML.
+
+    Args:
+        run: the run to show.
+        telemetry: where samples are read.
+        generated_at: Unix seconds.
+        tiers: those to show; None: every tier the run has measurements of.
+        history: all runs, for the index, oldest first.
+        counts: run id → measurements by status, for `history`.
+        judge: judges a case against the targets of its tier.
+    """
+    chosen = tuple(tiers) if tiers is not None else tiers_of(run)
+    names = {tier: file_name(tier) for tier in chosen}
+    known = counts or {}
+    rows = [history_row(record, known.get(record.id, {}), record.id == run.record.id) for record in reversed(history)]
+    files = {name: tier_html(tier_page(run, tier, judge, telemetry, generated_at), INDEX) for tier, name in names.items()}
+    files[INDEX] = index_html(index_page(run, names, judge, rows, generated_at))
+    return files
+
+
+def write(
+    store: Store, *, run: str | None = None, tiers: Sequence[str] | None = None, out: Path
+) -> tuple[Path, ...]:
+    """Write the report of a run: one file per tier, then the index; returns their paths, the index last.
+
+    Args:
+        store: an open store.
+        run: run id; None: the newest run (that has one of `tiers`).
+        tiers: those to show; None: all of the run.
+        out: folder, made when missing.
+
+    Raises:
+        UsageError: no such run or tier, nothing measured yet, or the folder cannot be written.
+    """
+    from reports.from_store import read_run
+
+    records = store.runs()
+    record = _chosen(records, run, tiers)
+    data = read_run(store, record)
+    missing = [tier for tier in tiers or () if tier not in tiers_of(data)]
+    if missing:
+        have = ", ".join(tiers_of(data)) or "none"
+        raise UsageError(f"run {record.id} has no case of tier {missing[0]!r} (it has: {have})")
+    files = render(data, store, generated_at=time.time(), tiers=tiers, history=records, counts=store.counts())
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_atomically(out / name, text)
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {out}: {error.strerror or error}") from error
+    return tuple(out / name for name in files)
+
+
+def _chosen(records: Sequence[RunRecord], run: str | None, tiers: Sequence[str] | None) -> RunRecord:
+    if not records:
+        raise UsageError("there is no run to report yet: `farm run` makes one")
+    if run is not None:
+        found = next((record for record in records if record.id == run), None)
+        if found is None:
+            newest = ", ".join(record.id for record in list(reversed(records))[:5])
+            raise UsageError(f"no run {run!r} in the database (newest: {newest}; all: `farm runs`)")
+        return found
+    newest_first = list(reversed(records))
+    wanted = set(tiers or ())
+    return next((record for record in newest_first if wanted <= set(record.tiers)), newest_first[0])

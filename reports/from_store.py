@@ -1,0 +1,48 @@
+"""The one place that knows the store: its rows → the inputs of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.model import PlannedCase, RunRecord
+from harness.store import MeasurementRow, Store
+from reports.inputs import DeviceInput, Repetition, RunInput
+
+
+def read_run(store: Store, record: RunRecord) -> RunInput:
+    """Everything of a run but its samples, which are read one measurement at a time when they are drawn."""
+    found = tuple(_repetition(store, row) for row in store.measurements(record.id))
+    devices = {one.planned.device_id: one for one in found}
+    # The newest measurement that ran knows its device best: later rows win, those without facts never do.
+    devices |= {one.planned.device_id: one for one in found if one.provenance}
+    return RunInput(record, tuple(_device(one.planned, one.provenance) for one in devices.values()), found)
+
+
+def _repetition(store: Store, row: MeasurementRow) -> Repetition:
+    key = row.planned.key
+    log_tail, commands = store.output(key)
+    return Repetition(row, log_tail, commands, store.steps(key))
+
+
+def _device(planned: PlannedCase, facts: Mapping[str, Any]) -> DeviceInput:
+    ram = facts.get("ram_bytes")
+    return DeviceInput(
+        id=planned.device_id,
+        serial=planned.serial,
+        identity=planned.identity,
+        tier=planned.tier,
+        platform=planned.platform,
+        kind=planned.kind,
+        manufacturer=_text(facts, "manufacturer"),
+        model=_text(facts, "device_model"),
+        soc=_text(facts, "soc"),
+        os_version=_text(facts, "os_version"),
+        os_fingerprint=_text(facts, "os_fingerprint"),
+        ram_bytes=ram if isinstance(ram, int) else None,
+    )
+
+
+def _text(facts: Mapping[str, Any], name: str) -> str:
+    value = facts.get(name)
+    return value if isinstance(value, str) else ""

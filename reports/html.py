@@ -1,0 +1,67 @@
+"""View models → HTML: Jinja2 with everything escaped, one file, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.views import IndexPage, TierPage
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["json_script"] = json_script
+    style, script = _source("report.css"), _source("report.js")
+    environment.globals["style"] = Markup(style)  # noqa: S704 - our own file
+    environment.globals["script"] = Markup(script)  # noqa: S704 - our own file
+    environment.globals["policy"] = policy(style, script)
+    return environment
+
+
+def _source(name: str) -> str:
+    return resources.files("reports.templates").joinpath(name).read_text("utf-8")
+
+
+def policy(style: str, script: str) -> str:
+    """The Content-Security-Policy: this style sheet, this script, and no request of any kind."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def json_script(text: str) -> Markup:
+    """JSON text that may stand inside a script element: nothing in it can end the element or start another."""
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
+    return Markup(text)  # noqa: S704 - escaped above
+
+
+def tier_html(page: TierPage, index: str) -> str:
+    """`index`: name of the index beside the file."""
+    template = _environment().get_template("tier.html.j2")
+    return template.render(page=page, index=index, csv_json=json.dumps(page.data_csv))
+
+
+def index_html(page: IndexPage) -> str:
+    return _environment().get_template("index.html.j2").render(page=page)

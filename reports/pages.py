@@ -1,0 +1,312 @@
+"""Inputs → the view model of a tier's page and of the index; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.model import (
+    METRICS,
+    CaseStatus,
+    DeviceKind,
+    Measured,
+    RunRecord,
+    RunStatus,
+    Targets,
+    Tier,
+)
+from reports import failures, rows
+from reports.case_view import case_view, drawn_keys
+from reports.cases import Case, Notes, aggregate, case_name, count_statuses, gather, metric_head, natural
+from reports.inputs import DeviceInput, Repetition, RunInput, Telemetry
+from reports.numbers import duration, iso, moment, plural, significant
+from reports.verdicts import Judge, target_heads, verdict_rows, verdict_tally
+from reports.views import (
+    DeviceName,
+    DeviceRow,
+    IndexPage,
+    MadeRow,
+    MetricTable,
+    MetricTableRow,
+    Named,
+    RunFacts,
+    RunRow,
+    Tally,
+    TierPage,
+    TierRow,
+)
+
+MOST_TIMELINES = 60
+"""Beyond this many repetitions only the typical one of each case is drawn: a page stays below about 3 MB."""
+
+_TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "speed",
+        "Speed",
+        (
+            "load_ms",
+            "ttft_ms",
+            "prefill_tps",
+            "decode_tps",
+            "ms_per_token",
+            "itl_ms_p50",
+            "itl_ms_p90",
+            "itl_ms_p99",
+        ),
+    ),
+    ("memory", "Memory", ("model_mb", "peak_memory_mb", "rss_anon_mb", "rss_file_mb")),
+    (
+        "heat",
+        "Heat, battery and energy",
+        (
+            "temperature_start_c",
+            "temperature_peak_c",
+            "thermal_status_max",
+            "battery_level_start_pct",
+            "battery_level_end_pct",
+            "energy_j",
+            "energy_per_token_j",
+        ),
+    ),
+)
+"""Which metrics stand together; every metric of METRICS is in exactly one table (a test holds that)."""
+
+_STATUS_WORDS: Mapping[str, str] = {
+    "measured": "measured",
+    "failed": "failed",
+    "refused": "refused",
+    "skipped": "skipped",
+    "unfinished": "not run yet",
+}
+
+
+def tier_page(run: RunInput, tier: str, judge: Judge, telemetry: Telemetry, generated_at: float) -> TierPage:
+    """Everything the file of one tier shows. A tier the run does not know has no targets."""
+    entry = run.record.tiers.get(tier) or Tier(title=tier)
+    targets = entry.targets
+    cases = gather(run, tier)
+    shown = [case for case in cases if case.ran]
+    notes = Notes()
+    verdicts = verdict_rows(cases, targets, judge, notes)
+    tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
+    drawn = drawn_keys(shown, MOST_TIMELINES)
+    views = tuple(case_view(case, targets, judge, notes, telemetry, drawn) for case in shown)
+    data = rows.rows((case, judge(case, targets)) for case in cases)
+    return TierPage(
+        tier=tier,
+        title=entry.title,
+        run=run_facts(run.record),
+        generated=moment(generated_at),
+        notice=notice(case.planned.kind for case in cases),
+        targets=target_heads(targets),
+        verdict_tally=verdict_tally(verdicts),
+        status_tally=_status_tally(one for case in cases for one in case.repetitions),
+        verdicts=verdicts,
+        metric_tables=tables,
+        notes=notes.listed(),
+        failures=failures.failure_groups(cases),
+        refused=failures.not_run_rows(cases, CaseStatus.REFUSED),
+        skipped=failures.not_run_rows(cases, CaseStatus.SKIPPED),
+        cases=views,
+        devices=device_rows(run, cases),
+        provenance=_provenance(run, cases),
+        made=_made(shown),
+        data_json=rows.as_json(data),
+        data_csv=rows.as_csv(data),
+        data_name=f"farm-{run.record.id}-{tier}",
+        data_rows=plural(len(data), "row"),
+    )
+
+
+def notice(kinds: Iterable[DeviceKind]) -> str:
+    """The mark of a page on which some figures, or all, are not from a real phone; "" when all are."""
+    seen = set(kinds)
+    told = {
+        DeviceKind.VIRTUAL: "virtual phones (real programs in a simulated phone, on the processor of the lab host)",
+        DeviceKind.HOST: "the lab host itself, which is not a phone",
+    }
+    words = " and ".join(text for kind, text in told.items() if kind in seen)
+    if not words:
+        return ""
+    if DeviceKind.PHONE in seen:
+        return f"Some figures on this page come from {words}. They are marked wherever they stand."
+    return f"No figure on this page comes from a real phone: all come from {words}."
+
+
+def run_facts(record: RunRecord) -> RunFacts:
+    ended = record.ended_at
+    return RunFacts(
+        key=record.id,
+        started=moment(record.started_at),
+        started_iso=iso(record.started_at),
+        ended="" if ended is None else moment(ended),
+        length="" if ended is None else duration(ended - record.started_at),
+        status=record.status.value,
+        suite=record.suite,
+        lab=record.lab,
+    )
+
+
+def _metric_table(name: str, title: str, metrics: Sequence[str], cases: Sequence[Case], notes: Notes) -> MetricTable:
+    return MetricTable(
+        id=f"metrics-{name}",
+        caption=title,
+        heads=tuple(metric_head(METRICS[metric]) for metric in metrics),
+        rows=tuple(
+            MetricTableRow(
+                case_name(case),
+                tuple(aggregate(case.measured or case.repetitions, metric, notes) for metric in metrics),
+            )
+            for case in cases
+        ),
+    )
+
+
+def _status_tally(repetitions: Iterable[Repetition]) -> tuple[Tally, ...]:
+    counts = count_statuses(repetitions)
+    return tuple(Tally(_STATUS_WORDS[status], count, status) for status, count in counts.items())
+
+
+def device_rows(run: RunInput, cases: Sequence[Case]) -> tuple[DeviceRow, ...]:
+    """The devices of `cases`, with how their measurements ended and the state that follows from it."""
+    by_device: dict[str, list[Case]] = {}
+    for case in cases:
+        by_device.setdefault(case.planned.device_id, []).append(case)
+    known = {device.id: device for device in run.devices}
+    return tuple(
+        _device_row(members, known.get(device_id))
+        for device_id, members in sorted(by_device.items(), key=lambda item: natural(item[0]))
+    )
+
+
+def _device_row(cases: Sequence[Case], device: DeviceInput | None) -> DeviceRow:
+    repetitions = [one for case in cases for one in case.repetitions]
+    planned = cases[0].planned
+    ram = device.ram_bytes if device else None
+    return DeviceRow(
+        name=cases[0].device,
+        tier=planned.tier,
+        serial=planned.serial,
+        soc=device.soc if device else "",
+        os=device.os_version if device else "",
+        ram="" if ram is None else f"{significant(round(ram / 1e9, 1))} GB",
+        state=_state(repetitions),
+        counts=tuple(count_statuses(repetitions).values()),
+    )
+
+
+def _state(repetitions: Sequence[Repetition]) -> str:
+    """What the end of a device's newest measurement says of it."""
+    ended = [one for one in repetitions if one.started_at is not None]
+    if not ended:
+        return "nothing ran on it"
+    newest = max(ended, key=lambda one: one.started_at or 0.0)
+    if newest.error is None:
+        return "answered to the end" if newest.status is CaseStatus.MEASURED else newest.status.value
+    return f"last measurement {newest.status.value}: {newest.error.error_class}"
+
+
+def _provenance(run: RunInput, cases: Sequence[Case]) -> tuple[Named, ...]:
+    """What all figures of the page share."""
+    record = run.record
+    models = {case.planned.model.id: case.planned.model_sha256 for case in cases}
+    runners = {case.planned.runner.id: case.planned.runner_sha256 for case in cases}
+    facts = [
+        Named("run", record.id, mono=True),
+        Named("lab", record.lab),
+        Named("suite", record.suite),
+        Named("command", " ".join(["farm", *record.command]), mono=True),
+        Named("farm version", record.harness_version, mono=True),
+        Named("farm commit", record.git_sha or "not run from a checkout", mono=bool(record.git_sha)),
+        Named("measuring contract", f"version {record.contract}"),
+        Named("inventory", record.inventory_name, mono=True),
+        Named("inventory sha256", record.inventory_sha256, mono=True),
+    ]
+    facts += [Named(f"model {name} sha256", sha or "unknown", mono=True) for name, sha in sorted(models.items())]
+    facts += [Named(f"runner {name} sha256", sha or "unknown", mono=True) for name, sha in sorted(runners.items())]
+    return tuple(facts)
+
+
+def _made(cases: Sequence[Case]) -> tuple[MadeRow, ...]:
+    made: list[MadeRow] = []
+    for name, spec in METRICS.items():
+        readings = [one.metrics.get(name) for case in cases for one in case.measured]
+        sources = dict.fromkeys(reading.source for reading in readings if isinstance(reading, Measured))
+        made.append(MadeRow(metric_head(spec), "; ".join(sources)))
+    return tuple(made)
+
+
+# --- index ------------------------------------------------------------------------------------------------------------
+
+
+def tiers_of(run: RunInput) -> tuple[str, ...]:
+    """The tiers that the run has measurements of, in the order of its inventory."""
+    present = dict.fromkeys(one.planned.tier for one in run.repetitions)
+    return tuple(sorted(present, key=lambda tier: (list(run.record.tiers).index(tier) if tier in run.record.tiers else 99)))
+
+
+def index_page(
+    run: RunInput, files: Mapping[str, str], judge: Judge, history: Sequence[RunRow], generated_at: float
+) -> IndexPage:
+    """`files`: tier → name of its file beside the index."""
+    cases = {tier: gather(run, tier) for tier in files}
+    everything = [case for members in cases.values() for case in members]
+    return IndexPage(
+        headline=headline(run, everything),
+        tone=_tone(run, everything),
+        run=run_facts(run.record),
+        generated=moment(generated_at),
+        notice=notice(case.planned.kind for case in everything),
+        tiers=tuple(_tier_row(run, tier, cases[tier], href, judge) for tier, href in files.items()),
+        devices=tuple(row for tier in files for row in device_rows(run, cases[tier])),
+        history=tuple(history),
+    )
+
+
+def headline(run: RunInput, cases: Sequence[Case]) -> str:
+    """The run in one sentence."""
+    counts = count_statuses(one for case in cases for one in case.repetitions)
+    due = sum(count for status, count in counts.items() if status != "skipped")
+    others = [f"{counts[status]} {_STATUS_WORDS[status]}" for status in ("failed", "refused", "unfinished") if counts[status]]
+    ended = run.record.ended_at
+    when = f"ended {moment(ended)}" if ended is not None else run.record.status.value
+    text = f"{counts['measured']} of {due} measured"
+    return f"Run of {moment(run.record.started_at)[:10]}, {when}: " + "; ".join([text, *others]) + "."
+
+
+def _tone(run: RunInput, cases: Sequence[Case]) -> str:
+    counts = count_statuses(one for case in cases for one in case.repetitions)
+    if run.record.status is not RunStatus.FINISHED or not counts["measured"]:
+        return "bad"
+    return "warn" if counts["failed"] or counts["refused"] or counts["unfinished"] else "good"
+
+
+def _tier_row(run: RunInput, tier: str, cases: Sequence[Case], href: str, judge: Judge) -> TierRow:
+    entry = run.record.tiers.get(tier) or Tier(title=tier, targets=Targets())
+    names = {case.device.id: case.device for case in cases}
+    return TierRow(
+        name=tier,
+        title=entry.title,
+        href=href,
+        targets=target_heads(entry.targets),
+        verdicts=verdict_tally(verdict_rows(cases, entry.targets, judge, Notes())),
+        counts=tuple(count_statuses(one for case in cases for one in case.repetitions).values()),
+        devices=_device_count(names.values()),
+    )
+
+
+def _device_count(names: Iterable[DeviceName]) -> str:
+    devices = list(names)
+    marks = [device.mark for device in devices if device.mark]
+    text = plural(len(devices), "device")
+    if not marks:
+        return text
+    told = [f"{marks.count(mark)} {mark}" for mark in dict.fromkeys(marks)]
+    return f"{text} ({', '.join(told)})"
+
+
+def history_row(record: RunRecord, counts: Mapping[CaseStatus, int], shown: bool) -> RunRow:
+    """A run on the index, `shown` when it is the one this report is about."""
+    final = (CaseStatus.MEASURED, CaseStatus.FAILED, CaseStatus.REFUSED, CaseStatus.SKIPPED)
+    told = [counts.get(status, 0) for status in final]
+    unfinished = sum(count for status, count in counts.items() if status not in final)
+    return RunRow(run_facts(record), (*told, unfinished), shown)

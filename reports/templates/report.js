@@ -1,0 +1,59 @@
+"use strict";
+(() => {
+  const openUp = (element) => {
+    for (let box = element.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+  };
+  const follow = () => {
+    let id = location.hash.slice(1);
+    if (!id) return;
+    let target = document.getElementById(id);
+    if (!target) {
+      try { target = document.getElementById(decodeURIComponent(id)); } catch { return; }
+    }
+    if (!target) return;
+    openUp(target);
+    target.scrollIntoView();
+    const focus = target.matches("details") ? target.querySelector("summary") : target;
+    if (!focus.matches("summary, a, button, [tabindex]")) focus.tabIndex = -1;
+    focus.focus({ preventScroll: true });
+  };
+  addEventListener("hashchange", follow);
+  addEventListener("DOMContentLoaded", follow);
+  // A click on the link that is already in the address changes no hash: open its target all the same.
+  addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link && link.getAttribute("href") === location.hash) follow();
+  });
+
+  const save = (button) => {
+    const value = JSON.parse(document.getElementById(button.dataset.save).textContent);
+    const text = typeof value === "string" ? value : JSON.stringify(value, null, 1);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: button.dataset.type + ";charset=utf-8" }));
+    link.download = button.dataset.name;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+  const toggle = (name, open) => {
+    for (const box of document.querySelectorAll("details." + name)) box.open = open;
+  };
+  for (const button of document.querySelectorAll("button[hidden]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      if (button.dataset.save) save(button);
+      else if (button.dataset.open) toggle(button.dataset.open, true);
+      else toggle(button.dataset.close, false);
+    });
+  }
+
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    const wanted = document.querySelectorAll("#failures details.log, details.case[open] details.repetition");
+    opened = [...wanted].filter((box) => !box.open);
+    for (const box of opened) box.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const box of opened) box.open = false;
+    opened = [];
+  });
+})();

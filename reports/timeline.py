@@ -1,0 +1,263 @@
+"""The timeline of one repetition: telemetry and inter-token times on one axis, phases shaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from harness.model import Measured, Reading, Trace
+from reports.charts import Point, Scale, coordinate, dots, line, padded, stairs, thin, ticks
+from reports.numbers import significant, span
+from reports.views import Band, ChannelRow, Line, Panel, Tick, Timeline
+
+WIDTH = 760.0
+LEFT = 56.0
+RIGHT = 620.0
+"""The plot area ends here; labels of the lines stand to its right."""
+TOP = 22.0
+PANEL_HEIGHT = 84.0
+GAP = 26.0
+BUCKETS = 240
+"""Of time along the axis: below two pixels each, so that thinning cannot be seen."""
+MOST_LINES = 4
+LABEL_HEIGHT = 13.0
+
+_CONVERSIONS: Mapping[str, tuple[str, float]] = {
+    "kHz": ("MHz", 1e-3),
+    "Hz": ("MHz", 1e-6),
+    "B": ("MB", 1e-6),
+    "bytes": ("MB", 1e-6),
+    "KiB": ("MB", 1024e-6),
+    "m°C": ("°C", 1e-3),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of the run step in device uptime, seconds; `name` is load, prefill or decode."""
+
+    name: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    label: str
+    unit: str
+    kind: str
+    points: list[Point]
+
+
+def phases_of(provenance: Mapping[str, Any], metrics: Mapping[str, Reading]) -> tuple[Phase, ...]:
+    """Load, prefill and decode as far as they are known: the device's own stamps, and the time to first token.
+
+    A program that loads, prefills and decodes several times inside one process (a throughput tool) has no stamps for
+    them; nothing is drawn then.
+    """
+    recorded = provenance.get("stamps")
+    stamps = {name: float(at) for name, at in recorded.items()} if isinstance(recorded, Mapping) else {}
+    started, ready = stamps.get("started"), stamps.get("ready")
+    requested, answered = stamps.get("requested"), stamps.get("answered")
+    phases: list[Phase] = []
+    if started is not None and ready is not None:
+        phases.append(Phase("load", started, ready))
+    first = metrics.get("ttft_ms")
+    if requested is not None and answered is not None and isinstance(first, Measured):
+        token = requested + first.value / 1000
+        if token <= answered:
+            phases.append(Phase("prefill", requested, token))
+            phases.append(Phase("decode", token, answered))
+    return tuple(phase for phase in phases if phase.end > phase.start)
+
+
+def channel_rows(traces: Sequence[Trace]) -> tuple[ChannelRow, ...]:
+    """Every channel with its extremes, or why it is absent."""
+    return tuple(_channel_row(trace) for trace in traces)
+
+
+def _channel_row(trace: Trace) -> ChannelRow:
+    channel, values = trace.channel, trace.values
+    resolution = "" if channel.resolution is None else f"{significant(channel.resolution)} {channel.unit}".strip()
+    if not len(values):
+        absent = channel.absent or "no sample arrived"
+        return ChannelRow(channel.name, channel.unit, "0", "", "", "", resolution, channel.source, absent)
+    numbers = (min(values), median(values), max(values))
+    low, middle, high = (significant(float(number)) for number in numbers)
+    return ChannelRow(channel.name, channel.unit, str(len(values)), low, middle, high, resolution, channel.source, "")
+
+
+def _converted(trace: Trace) -> tuple[str, list[Point]]:
+    unit, factor = _CONVERSIONS.get(trace.channel.unit, (trace.channel.unit, 1.0))
+    return unit, [(float(t), float(v) * factor) for t, v in zip(trace.uptime_s, trace.values, strict=True)]
+
+
+def _temperatures(traces: Sequence[Trace]) -> list[_Series]:
+    """Battery and skin, then the zones that moved most: a phone has dozens, most of them flat."""
+    found = [trace for trace in traces if "temperature" in trace.channel.name and len(trace.values)]
+
+    def interest(trace: Trace) -> tuple[int, float]:
+        known = any(word in trace.channel.name.lower() for word in ("battery", "skin"))
+        return (0 if known else 1, -(max(trace.values) - min(trace.values)))
+
+    chosen = sorted(found, key=interest)[:MOST_LINES]
+    return [_series(trace, _zone_label(trace.channel.name), "line") for trace in chosen]
+
+
+def _zone_label(name: str) -> str:
+    return name.removeprefix("zone.").removesuffix(".temperature").removesuffix("_temperature")
+
+
+def _frequencies(traces: Sequence[Trace]) -> list[_Series]:
+    """Each policy's frequency, and its cap as a dashed line."""
+    series: list[_Series] = []
+    for trace in traces:
+        site, _, measure = trace.channel.name.rpartition(".")
+        if not len(trace.values):
+            continue
+        if measure == "cur_freq":
+            series.append(_series(trace, site, "line"))
+        elif measure == "max_freq":
+            series.append(_series(trace, f"{site} cap", "limit"))
+    # A cap takes its policy's colour: sorted by name it follows its frequency.
+    return sorted(series, key=lambda one: one.label)[: 2 * MOST_LINES]
+
+
+def _memory(traces: Sequence[Trace]) -> list[_Series]:
+    labels = {"vm_hwm": "peak (VmHWM)", "vm_rss": "resident", "rss_anon": "anonymous", "rss_file": "file"}
+    found: list[_Series] = []
+    for measure, label in labels.items():
+        for trace in traces:
+            if trace.channel.name == f"runner.{measure}" and len(trace.values):
+                found.append(_series(trace, label, "line"))
+    return found[:MOST_LINES]
+
+
+def _series(trace: Trace, label: str, kind: str) -> _Series:
+    unit, points = _converted(trace)
+    return _Series(label, unit, kind, points)
+
+
+def _tokens(itl_ms: Sequence[float], phases: Sequence[Phase]) -> list[_Series]:
+    """Inter-token times at the moments their tokens came; only where the start of decode is known."""
+    decode = next((phase for phase in phases if phase.name == "decode"), None)
+    if decode is None or not itl_ms:
+        return []
+    at, points = decode.start, list[Point]()
+    for latency in itl_ms:
+        at += latency / 1000
+        points.append((at, float(latency)))
+    return [_Series("inter-token", "ms", "points", points)]
+
+
+def build(
+    *,
+    anchor: str,
+    title: str,
+    mark: str,
+    traces: Sequence[Trace],
+    itl_ms: Sequence[float],
+    phases: Sequence[Phase],
+) -> Timeline | None:
+    """The picture of one repetition; None when there is nothing with a time to draw."""
+    rows = (
+        ("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
+        ("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
+        ("Memory", _memory(traces), 20.0, "no memory of the runner was sampled"),
+        ("Inter-token time", _tokens(itl_ms, phases), 4.0, "this workload gives no inter-token times"),
+    )
+    times = [at for _, series, _, _ in rows for one in series for at, _ in one.points]
+    times += [at for phase in phases for at in (phase.start, phase.end)]
+    if not times or max(times) <= min(times):
+        return None
+    axis = Scale(min(times), max(times), LEFT, RIGHT)
+    panels = tuple(
+        _panel(name, series, least, absent, axis, TOP + number * (PANEL_HEIGHT + GAP))
+        for number, (name, series, least, absent) in enumerate(rows)
+    )
+    bottom = panels[-1].top + panels[-1].height
+    length = axis.high - axis.low
+    return Timeline(
+        id=anchor,
+        title=title,
+        description=_describe(rows, phases, length),
+        mark=mark,
+        width=WIDTH,
+        height=bottom + 36,
+        left=LEFT,
+        right=RIGHT,
+        panels=panels,
+        bands=tuple(_band(phase, axis) for phase in phases),
+        ticks=tuple(Tick(round(axis(axis.low + at), 1), significant(at)) for at in ticks(0, length, 8)),
+        axis_y=bottom,
+    )
+
+
+def _panel(name: str, series: Sequence[_Series], least: float, absent: str, axis: Scale, top: float) -> Panel:
+    if not series:
+        return Panel(name, "", top, PANEL_HEIGHT, (), (), absent)
+    values = [value for one in series for _, value in one.points]
+    low, high = min(values), max(values)
+    if name == "Temperature":
+        low, high = padded(low, high, least)
+    else:
+        # Frequencies, memory and times are amounts: drawn from zero, or small changes look like cliffs.
+        low, high = 0.0, max(high, least) * 1.06
+    scale = Scale(low, high, top + PANEL_HEIGHT, top)
+    colours: dict[str, int] = {}
+    lines: list[Line] = []
+    for one in series:
+        colour = colours.setdefault(one.label.removesuffix(" cap"), len(colours) % MOST_LINES + 1)
+        lines.append(_line(one, f"s{colour}", axis, scale))
+    return Panel(
+        title=name,
+        unit=series[0].unit,
+        top=top,
+        height=PANEL_HEIGHT,
+        ticks=tuple(Tick(round(scale(at), 1), significant(at)) for at in ticks(low, high, 3)),
+        lines=tuple(_apart(lines, top, top + PANEL_HEIGHT)),
+    )
+
+
+def _line(series: _Series, style: str, axis: Scale, scale: Scale) -> Line:
+    pixels = [(axis(at), scale(value)) for at, value in thin(series.points, BUCKETS)]
+    draw = {"points": dots, "limit": stairs}.get(series.kind, stairs if series.unit == "MHz" else line)
+    return Line(series.label, style, series.kind, draw(pixels), pixels[-1][1])
+
+
+def _apart(lines: Sequence[Line], top: float, bottom: float) -> list[Line]:
+    """The same lines with their labels moved so far apart that each can be read."""
+    order = sorted(lines, key=lambda one: one.label_y)
+    room = max(bottom - top, LABEL_HEIGHT * len(order))
+    placed: dict[str, float] = {}
+    at = top - LABEL_HEIGHT
+    for number, one in enumerate(order):
+        lowest = top + room - LABEL_HEIGHT * (len(order) - 1 - number)
+        at = min(max(one.label_y, at + LABEL_HEIGHT), lowest)
+        placed[one.label] = round(at, 1)
+    return [Line(one.label, one.style, one.kind, one.path, placed[one.label]) for one in lines]
+
+
+def _band(phase: Phase, axis: Scale) -> Band:
+    start, end = axis.clamp(phase.start), axis.clamp(phase.end)
+    return Band(phase.name, phase.name, float(coordinate(start)), float(coordinate(max(end - start, 1.0))))
+
+
+_Row = tuple[str, list[_Series], float, str]
+
+
+def _describe(rows: Sequence[_Row], phases: Sequence[Phase], length: float) -> str:
+    parts = [f"{significant(length)} s on the time axis."]
+    for name, series, _, absent in rows:
+        if not series:
+            parts.append(f"{name}: {absent}.")
+            continue
+        for one in series:
+            values = [value for _, value in one.points]
+            parts.append(f"{name}, {one.label}: {span(min(values), max(values))} {one.unit}.")
+    if phases:
+        told = ", ".join(f"{phase.name} {significant(phase.end - phase.start)} s" for phase in phases)
+        parts.append(f"Phases: {told}.")
+    return " ".join(parts)

@@ -1,0 +1,149 @@
+"""The verdict table: each case against the targets of its tier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.model import METRICS, TARGET_METRICS, CaseStatus, Targets, TargetVerdict
+from reports.cases import Case, Notes, case_name
+from reports.charts import Scale
+from reports.numbers import DASH, plural, significant
+from reports.views import Gauge, Tally, TargetHead, VerdictCell, VerdictRow
+
+GAUGE_WIDTH = 96.0
+
+WORDS: Mapping[TargetVerdict, str] = {
+    TargetVerdict.PASS: "pass",
+    TargetVerdict.FAIL: "fail",
+    TargetVerdict.INCONCLUSIVE: "inconclusive",
+    TargetVerdict.NOT_MEASURED: "not measured",
+}
+
+_TITLES: Mapping[str, str] = {
+    "ms_per_token_max": "Time per token",
+    "peak_memory_mb_max": "Peak memory",
+    "quality_retention_min": "Quality kept",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One target judged over the repetitions of a case.
+
+    Args:
+        verdict: how it ended.
+        value: what was judged, in the unit of the target's metric; None when not measured.
+        low, high: ends of the interval around it; None when there is none.
+        count: repetitions the value comes from.
+        reason: why it was not measured, or is inconclusive; "" otherwise.
+    """
+
+    verdict: TargetVerdict
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    reason: str
+
+
+Judge = Callable[[Case, Targets], Mapping[str, Judged]]
+"""Judges a case against every target that its tier sets."""
+
+
+def limits_of(targets: Targets) -> Mapping[str, float]:
+    """The targets a tier sets, by name, in the order of tables."""
+    limits = {name: getattr(targets, name) for name in TARGET_METRICS}
+    return {name: float(limit) for name, limit in limits.items() if limit is not None}
+
+
+def unit_of(target: str) -> str:
+    metric = TARGET_METRICS[target]
+    return METRICS[metric].unit if metric else ""
+
+
+def target_heads(targets: Targets) -> tuple[TargetHead, ...]:
+    heads: list[TargetHead] = []
+    for name, limit in limits_of(targets).items():
+        sign = "≥" if name.endswith("_min") else "≤"
+        heads.append(TargetHead(name, _TITLES.get(name, name), f"{sign} {significant(limit)} {unit_of(name)}".strip()))
+    return tuple(heads)
+
+
+def verdict_rows(cases: Iterable[Case], targets: Targets, judge: Judge, notes: Notes) -> tuple[VerdictRow, ...]:
+    """One row per case that ran or was to run; refused and skipped ones are listed elsewhere with their reasons."""
+    return tuple(verdict_row(case, targets, judge, notes) for case in cases if case.ran)
+
+
+def verdict_row(case: Case, targets: Targets, judge: Judge, notes: Notes) -> VerdictRow:
+    judged = judge(case, targets)
+    limits = limits_of(targets)
+    cells = tuple(_cell(name, limit, judged[name], notes) for name, limit in limits.items())
+    measured, planned = len(case.measured), len(case.repetitions)
+    return VerdictRow(case_name(case), overall(case, judged, notes), cells, f"{measured} of {planned}")
+
+
+def overall(case: Case, judged: Mapping[str, Judged], notes: Notes) -> VerdictCell:
+    """The verdict of a case: one missed target fails it, one open keeps it open, and a target that nothing measures
+    yet is counted, not judged."""
+    verdicts = [one.verdict for one in judged.values()]
+    told = [verdict for verdict in verdicts if verdict is not TargetVerdict.NOT_MEASURED]
+    if not told:
+        reason = _why_nothing(case, judged)
+        return VerdictCell("not_measured", WORDS[TargetVerdict.NOT_MEASURED], note=notes.number(reason), reason=reason)
+    worst = next(
+        verdict for verdict in (TargetVerdict.FAIL, TargetVerdict.INCONCLUSIVE, TargetVerdict.PASS) if verdict in told
+    )
+    judged_count = f"{len(told)} of {plural(len(verdicts), 'target')} judged"
+    return VerdictCell(worst.value, WORDS[worst], count=judged_count)
+
+
+def _why_nothing(case: Case, judged: Mapping[str, Judged]) -> str:
+    failed = next((one.error for one in case.repetitions if one.error is not None), None)
+    if failed is not None:
+        return f"{failed.error_class}: {failed.message}"
+    if any(one.status in (CaseStatus.PLANNED, CaseStatus.RUNNING) for one in case.repetitions):
+        return "not run yet: the run is unfinished"
+    return next((one.reason for one in judged.values() if one.reason), "the tier sets no targets")
+
+
+def _cell(target: str, limit: float, judged: Judged, notes: Notes) -> VerdictCell:
+    word = WORDS[judged.verdict]
+    note = notes.number(judged.reason) if judged.reason else 0
+    if judged.value is None:
+        return VerdictCell(judged.verdict.value, word, note=note, reason=judged.reason)
+    unit = unit_of(target)
+    interval = ""
+    if judged.low is not None and judged.high is not None:
+        interval = f"{significant(judged.low)}{DASH}{significant(judged.high)}"
+    return VerdictCell(
+        verdict=judged.verdict.value,
+        word=word,
+        value=f"{significant(judged.value)} {unit}".strip(),
+        interval=interval,
+        count=f"n={judged.count}",
+        gauge=gauge(limit, judged.value, judged.low, judged.high),
+        note=note,
+        reason=judged.reason,
+    )
+
+
+def gauge(limit: float, value: float, low: float | None, high: float | None) -> Gauge:
+    """A strip from 0 to twice the limit: every row of a column has the same scale, so rows can be compared."""
+    scale = Scale(0.0, 2 * limit, 2.0, GAUGE_WIDTH - 8)
+    return Gauge(
+        width=GAUGE_WIDTH,
+        limit_x=round(scale(limit), 1),
+        value_x=round(scale.clamp(value), 1),
+        low_x=None if low is None else round(scale.clamp(low), 1),
+        high_x=None if high is None else round(scale.clamp(high), 1),
+        over=value > scale.high,
+    )
+
+
+def verdict_tally(rows: Sequence[VerdictRow]) -> tuple[Tally, ...]:
+    """How many cases pass, fail, are open or not measured."""
+    counts = {verdict: 0 for verdict in WORDS}
+    for row in rows:
+        counts[TargetVerdict(row.overall.verdict)] += 1
+    return tuple(Tally(WORDS[verdict], count, verdict.value) for verdict, count in counts.items())

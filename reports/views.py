@@ -1,0 +1,413 @@
+"""View models: everything a template shows, already text, numbers of pixels or flags. Templates only lay it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A label with its value, both text; `mono` where the value is a name for machines (a hash, a path)."""
+
+    label: str
+    value: str
+    mono: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceName:
+    """How a device is shown everywhere. `mark` ("virtual phone", "not a phone") is "" for a real phone."""
+
+    id: str
+    model: str
+    mark: str
+
+
+# --- plots ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A value and its interval against a limit, in pixels of a strip `width` wide; `over`: the value lies beyond it."""
+
+    width: float
+    limit_x: float
+    value_x: float
+    low_x: float | None
+    high_x: float | None
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Repetitions as points on one line, with the median marked; `points` is SVG path data."""
+
+    width: float
+    points: str
+    median_x: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`style` names a class of the style sheet ("s1" … "s4"), `kind` is "line", "limit" (dashed) or "points"."""
+
+    label: str
+    style: str
+    kind: str
+    path: str
+    label_y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One quantity of a timeline: `top` and `height` in pixels."""
+
+    title: str
+    unit: str
+    top: float
+    height: float
+    ticks: tuple[Tick, ...]
+    lines: tuple[Line, ...]
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A phase, shaded over all panels: `style` is "load", "prefill", "decode" or "throttled"."""
+
+    label: str
+    style: str
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Panels on one time axis (seconds). `description` says in words what the picture shows."""
+
+    id: str
+    title: str
+    description: str
+    mark: str
+    width: float
+    height: float
+    left: float
+    right: float
+    panels: tuple[Panel, ...]
+    bands: tuple[Band, ...]
+    ticks: tuple[Tick, ...]
+    axis_y: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRow:
+    """One telemetry channel; `absent` says why it has no samples ("" when it has)."""
+
+    name: str
+    unit: str
+    samples: str
+    low: str
+    median: str
+    high: str
+    resolution: str
+    source: str
+    absent: str
+
+
+# --- verdicts and metrics -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A reason, listed once and referred to by its number."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetHead:
+    """One target of the tier: `limit` is "≤ 50 ms"."""
+
+    name: str
+    title: str
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictCell:
+    """`verdict` is a value of TargetVerdict, `word` what is shown; `note` the number of the reason, 0 for none."""
+
+    verdict: str
+    word: str
+    value: str = ""
+    interval: str = ""
+    count: str = ""
+    gauge: Gauge | None = None
+    note: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseName:
+    """What names a case in every table; `href` is its permalink inside the page."""
+
+    href: str
+    model: str
+    family: str
+    quant: str
+    runtime: str
+    runner: str
+    workload: str
+    kind: str
+    device: DeviceName
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    case: CaseName
+    overall: VerdictCell
+    cells: tuple[VerdictCell, ...]
+    repetitions: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCell:
+    """Median over repetitions with its range; or `note`, the number of the reason why there is none."""
+
+    value: str
+    detail: str
+    note: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricHead:
+    name: str
+    title: str
+    unit: str
+    better: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTableRow:
+    case: CaseName
+    cells: tuple[MetricCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTable:
+    id: str
+    caption: str
+    heads: tuple[MetricHead, ...]
+    rows: tuple[MetricTableRow, ...]
+
+
+# --- what did not work --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRow:
+    case: CaseName
+    repetitions: str
+    step: str
+    message: str
+    advice: str
+    log_tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    error_class: str
+    count: str
+    rows: tuple[FailureRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotRunRow:
+    """Cases that were refused or skipped for one reason; `devices` are all they were meant for."""
+
+    model: str
+    runner: str
+    workloads: str
+    devices: tuple[DeviceName, ...]
+    error_class: str
+    message: str
+    advice: str
+    count: str
+
+
+# --- one case -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CaseMetricRow:
+    head: MetricHead
+    median: MetricCell
+    cells: tuple[MetricCell, ...]
+    strip: Strip | None
+    source: str
+    resolution: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One step: `x` and `width` are pixels of a bar on the repetition's own axis."""
+
+    step: str
+    attempt: int
+    started: str
+    duration: str
+    limit: str
+    x: float
+    width: float
+    detail: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepetitionView:
+    anchor: str
+    number: int
+    status: str
+    attempt: int
+    started: str
+    started_iso: str
+    duration: str
+    error: FailureRow | None
+    steps: tuple[StepRow, ...]
+    timeline: Timeline | None
+    no_timeline: str
+    channels: tuple[ChannelRow, ...]
+    log_tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DifferingRow:
+    """A fact that is not the same in every repetition: one value per repetition."""
+
+    label: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    anchor: str
+    name: CaseName
+    overall: VerdictCell
+    cells: tuple[VerdictCell, ...]
+    repetitions_text: str
+    metrics: tuple[CaseMetricRow, ...]
+    repetitions: tuple[RepetitionView, ...]
+    provenance: tuple[Named, ...]
+    differing: tuple[DifferingRow, ...]
+    commands: tuple[str, ...]
+
+
+# --- pages --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    label: str
+    count: int
+    style: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    name: DeviceName
+    tier: str
+    serial: str
+    soc: str
+    os: str
+    ram: str
+    state: str
+    counts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """One run as it is shown; times in UTC."""
+
+    key: str
+    started: str
+    started_iso: str
+    ended: str
+    length: str
+    status: str
+    suite: str
+    lab: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRow:
+    """How a figure is made: `sources` are those seen on this page."""
+
+    head: MetricHead
+    sources: str
+
+
+@dataclass(frozen=True, slots=True)
+class TierPage:
+    tier: str
+    title: str
+    run: RunFacts
+    generated: str
+    notice: str
+    targets: tuple[TargetHead, ...]
+    verdict_tally: tuple[Tally, ...]
+    status_tally: tuple[Tally, ...]
+    verdicts: tuple[VerdictRow, ...]
+    metric_tables: tuple[MetricTable, ...]
+    notes: tuple[Note, ...]
+    failures: tuple[FailureGroup, ...]
+    refused: tuple[NotRunRow, ...]
+    skipped: tuple[NotRunRow, ...]
+    cases: tuple[CaseView, ...]
+    devices: tuple[DeviceRow, ...]
+    provenance: tuple[Named, ...]
+    made: tuple[MadeRow, ...]
+    data_json: str
+    data_csv: str
+    data_name: str
+    data_rows: str
+
+
+@dataclass(frozen=True, slots=True)
+class TierRow:
+    """A tier on the index: `href` of its file; `counts` are measured, failed, refused, skipped, unfinished."""
+
+    name: str
+    title: str
+    href: str
+    targets: tuple[TargetHead, ...]
+    verdicts: tuple[Tally, ...]
+    counts: tuple[int, ...]
+    devices: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    headline: str
+    tone: str
+    run: RunFacts
+    generated: str
+    notice: str
+    tiers: tuple[TierRow, ...]
+    devices: tuple[DeviceRow, ...]
+    history: tuple[RunRow, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    run: RunFacts
+    counts: tuple[int, ...]
+    shown: bool

@@ -1,0 +1,313 @@
+"""A night of a lab that never was: enough of everything to fill each part of a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from harness.model import (
+    METRICS,
+    CaseStatus,
+    Channel,
+    DeviceKind,
+    ErrorInfo,
+    Measured,
+    Model,
+    PlannedCase,
+    Platform,
+    Reading,
+    Runner,
+    RunRecord,
+    RunStatus,
+    Step,
+    StepRecord,
+    Targets,
+    Tier,
+    Trace,
+    Unavailable,
+    Workload,
+    WorkloadKind,
+)
+from harness.store import MeasurementRow
+from reports.inputs import DeviceInput, Repetition, RunInput
+
+START = 1_763_701_200.0
+RUN = "20251121-050000-ab12"
+TIERS = {
+    "flagship": Tier("Flagship", Targets(ms_per_token_max=50, peak_memory_mb_max=1000, quality_retention_min=0.95)),
+    "budget": Tier("Budget", Targets(ms_per_token_max=200, peak_memory_mb_max=300)),
+}
+MODELS = (
+    Model("smollm2-135m-q4_k_m", "SmolLM2-135M", "Q4_K_M", "gguf", path="a.gguf"),
+    Model("qwen2.5-0.5b-q8_0", "Qwen2.5-0.5B", "Q8_0", "gguf", path="b.gguf"),
+)
+RUNNER = Runner("llama.cpp-arm64", "llama.cpp", Platform.ANDROID, "arm64-v8a", path="runners/x")
+WORKLOADS = {
+    "bench": Workload(WorkloadKind.THROUGHPUT),
+    "chat": Workload(WorkloadKind.STREAM, prompt_tokens=128, gen_tokens=256, context=2048),
+}
+DEVICES = (
+    ("pixel-8-pro", "Pixel 8 Pro", "Tensor G3", DeviceKind.PHONE, 24.0),
+    ("s24-ultra-a", "SM-S928B", "SM8650", DeviceKind.VIRTUAL, 49.6),
+    ("s24-ultra-b", "SM-S928B", "SM8650", DeviceKind.VIRTUAL, 71.0),
+    ("bench-host", "x86_64 host", "", DeviceKind.HOST, 14.0),
+)
+HOSTILE = "<script>alert('1')</script>\"'`$(id);&amp;\u202egnol\u202c javascript:alert(1) " + "x" * 200
+
+
+@dataclass(slots=True)
+class Samples:
+    """Telemetry held in memory."""
+
+    held: dict[str, tuple[Trace, ...]] = field(default_factory=dict)
+    latencies: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def traces(self, key: str) -> tuple[Trace, ...]:
+        return self.held.get(key, ())
+
+    def itl(self, key: str) -> tuple[float, ...]:
+        return self.latencies.get(key, ())
+
+
+def planned(
+    *,
+    device: str = "pixel-8-pro",
+    kind: DeviceKind = DeviceKind.PHONE,
+    model: Model = MODELS[0],
+    runner: Runner = RUNNER,
+    workload: str = "chat",
+    repeat: int = 0,
+    tier: str = "flagship",
+    status: CaseStatus = CaseStatus.MEASURED,
+    reason: ErrorInfo | None = None,
+) -> PlannedCase:
+    case = f"{abs(hash_text(device + model.id + runner.id + workload)):08x}"
+    return PlannedCase(
+        run=RUN,
+        case=case,
+        repeat=repeat,
+        series_key=f"s{case}",
+        device_id=device,
+        serial=f"SERIAL-{device}",
+        identity=device,
+        platform=Platform.ANDROID,
+        kind=kind,
+        tier=tier,
+        model=model,
+        runner=runner,
+        workload_id=workload,
+        workload=WORKLOADS.get(workload, WORKLOADS["chat"]),
+        model_sha256="a1" * 32,
+        runner_sha256="b2" * 32,
+        status=status,
+        reason=reason,
+    )
+
+
+def hash_text(text: str) -> int:
+    """The same in every process, unlike hash()."""
+    return sum((index + 1) * ord(character) for index, character in enumerate(text)) & 0xFFFFFFFF
+
+
+def metrics(ms: float, stream: bool, random: Random) -> dict[str, Reading]:
+    noise = random.gauss(1, 0.02)
+    ms *= noise
+    values = {
+        "load_ms": 812 * noise,
+        "prefill_tps": 9000 / ms,
+        "decode_tps": 1000 / ms,
+        "ms_per_token": ms,
+        "peak_memory_mb": 182.4 + random.random(),
+        "rss_anon_mb": 61.2,
+        "rss_file_mb": 121.0,
+        "model_mb": 105.46,
+        "temperature_start_c": 29.8,
+        "temperature_peak_c": 36.5 + random.random(),
+        "thermal_status_max": 0.0,
+        "battery_level_start_pct": 100.0,
+        "battery_level_end_pct": 99.0,
+    }
+    if stream:
+        values |= {"ttft_ms": 14.2 * ms, "itl_ms_p50": ms * 0.98, "itl_ms_p90": ms * 1.1, "itl_ms_p99": ms * 1.6}
+    found: dict[str, Reading] = {}
+    for name, spec in METRICS.items():
+        if name in values:
+            found[name] = Measured(values[name], spec.unit, SOURCES.get(name, "/proc/PID/status"), 0.001)
+        elif name.startswith("energy"):
+            found[name] = Unavailable("the phone is powered over USB, so its battery current is not what it uses")
+        else:
+            found[name] = Unavailable("a throughput workload has no tokens one by one")
+    return found
+
+
+SOURCES = {
+    "decode_tps": "llama-server timings predicted_per_second",
+    "ms_per_token": "1000 / decode_tps",
+    "peak_memory_mb": "/proc/PID/status VmHWM",
+    "battery_level_start_pct": "dumpsys battery level",
+}
+
+
+def traces(ms: float, random: Random, begin: float = 5000.0) -> tuple[Trace, ...]:
+    length = 30 + ms / 4
+    slow = [begin + at for at in _range(length, 0.5)]
+    fast = [begin + at for at in _range(length, 0.1)]
+    cap = [2850e3 if t - begin < 20 else 2400e3 for t in slow]
+    return (
+        Trace(Channel("battery.temperature", "°C", "dumpsys battery", 0.1), slow, [29.8 + (t - begin) / 20 for t in slow]),
+        Trace(
+            Channel("zone.cpu-big.temperature", "°C", "/sys/class/thermal/thermal_zone3/temp", 0.001),
+            slow,
+            [34 + 22 * (1 - math.exp(-(t - begin) / 6)) + random.random() for t in slow],
+        ),
+        Trace(Channel("zone.skin.temperature", "°C", "", None, absent="permission denied"), (), ()),
+        Trace(
+            Channel("policy4.cur_freq", "kHz", "/sys/devices/system/cpu/cpufreq/policy4/scaling_cur_freq", 1),
+            slow,
+            [min(limit, random.choice((2850e3, 2850e3, 2400e3))) for limit in cap],
+        ),
+        Trace(Channel("policy4.max_freq", "kHz", "/sys/devices/system/cpu/cpufreq/policy4/scaling_max_freq", 1), slow, cap),
+        Trace(
+            Channel("runner.vm_rss", "MB", "/proc/PID/status VmRSS", 0.004),
+            fast,
+            [min(182.0, 20 + 170 * (t - begin)) + random.random() for t in fast],
+        ),
+        Trace(
+            Channel("runner.vm_hwm", "MB", "/proc/PID/status VmHWM", 0.004),
+            fast,
+            [min(183.0, 20 + 171 * (t - begin)) for t in fast],
+        ),
+    )
+
+
+def _range(length: float, step: float) -> list[float]:
+    return [index * step for index in range(int(length / step))]
+
+
+def provenance(device: tuple[str, str, str, DeviceKind, float], repeat: int) -> dict[str, object]:
+    return {
+        "harness_version": "0.1.0",
+        "os_fingerprint": "google/husky/husky:14/UD1A/1:user/release-keys",
+        "os_version": "14",
+        "soc": device[2],
+        "device_model": device[1],
+        "ram_bytes": 12_000_000_000,
+        "parameters": {"kind": "stream", "prompt_tokens": 128, "gen_tokens": 256, "flash_attn": None},
+        "power_state": {"external": True, "battery_level_pct": 100},
+        "placement": {"cpus_allowed": "4-8", "cpuset": "/foreground"},
+        "threads": 4,
+        "boot_id": "3c1f" if repeat < 2 else "77aa",
+        "stamps": {"started": 5000.0, "ready": 5000.8, "requested": 5001.0, "answered": 5030.0, "ended": 5030.2},
+    }
+
+
+def steps(at: float, error: ErrorInfo | None = None) -> tuple[StepRecord, ...]:
+    lengths = {Step.SELECT: 0.3, Step.CHECK: 0.1, Step.STORAGE: 0.2, Step.DEPLOY: 3.4, Step.WARM_UP: 1.0, Step.RUN: 31.0}
+    records: list[StepRecord] = []
+    for step, length in lengths.items():
+        failed = error if error is not None and step is error.step else None
+        detail = {"pushed_bytes": 105_000_000} if step is Step.DEPLOY else {}
+        records.append(StepRecord(step, 1, at, length, 120.0, detail, failed))
+        at += length
+        if failed:
+            break
+    return tuple(records)
+
+
+LOST = ErrorInfo("device_lost", Step.RUN, "the phone left the bus 12 s into the run", "plug it in again; `farm resume`")
+
+
+def repetition(plan: PlannedCase, at: float, found: Mapping[str, Reading], **more: object) -> Repetition:
+    attempt = 0 if plan.status in (CaseStatus.SKIPPED, CaseStatus.REFUSED, CaseStatus.PLANNED) else 1
+    row = MeasurementRow(
+        planned=plan,
+        attempt=attempt,
+        started_at=at if attempt else None,
+        duration_s=36.2 if attempt else None,
+        metrics=found,
+        provenance=more.get("provenance", {}),  # type: ignore[arg-type]
+    )
+    return Repetition(
+        row,
+        log_tail=str(more.get("log_tail", "")),
+        commands=("adb -s SERIAL shell /data/local/tmp/llama-server -m model.gguf",) if attempt else (),
+        steps=steps(at, plan.reason) if attempt else (),
+    )
+
+
+def run_input(*, repeats: int = 5, hostile: bool = False) -> tuple[RunInput, Samples]:
+    """A run over two tiers with a real phone, virtual phones and the host, failures, refusals and skips."""
+    random, samples = Random(7), Samples()
+    models = (replace(MODELS[0], id=HOSTILE, family=HOSTILE, quant=HOSTILE), MODELS[1]) if hostile else MODELS
+    found: list[Repetition] = []
+    at = START
+    for device in DEVICES:
+        tier = "budget" if device[0] == "s24-ultra-b" else "flagship"
+        name = f"{device[0]}{HOSTILE}" if hostile and device[0] == "s24-ultra-a" else device[0]
+        for model in models:
+            for workload in WORKLOADS:
+                for repeat in range(repeats):
+                    at += 40
+                    plan = planned(device=name, kind=device[3], model=model, workload=workload, repeat=repeat, tier=tier)
+                    if device[0] == "s24-ultra-a" and model is models[1] and workload == "chat" and repeat > 2:
+                        error = replace(LOST, message=HOSTILE, advice=HOSTILE) if hostile else LOST
+                        plan = replace(plan, status=CaseStatus.FAILED, reason=error)
+                        gone: dict[str, Reading] = {metric: Unavailable(f"run: {error.message}") for metric in METRICS}
+                        log = HOSTILE if hostile else "llama_model_load: loaded\nsystem_info: n_threads = 4\n"
+                        facts = provenance(device, repeat)
+                        found.append(repetition(plan, at, gone, log_tail=log, provenance=facts))
+                        continue
+                    ms = device[4] * (2.1 if model is models[1] else 1.0)
+                    facts = provenance(device, repeat)
+                    measured = metrics(ms, workload == "chat", random)
+                    found.append(repetition(plan, at, measured, provenance=facts))
+                    samples.held[plan.key] = traces(ms, random)
+                    if workload == "chat":
+                        samples.latencies[plan.key] = tuple(abs(random.gauss(100, 6)) for _ in range(256))
+    small = Runner("llama.cpp-x86_64", "llama.cpp", Platform.ANDROID, "x86_64", path="runners/y")
+    skip = ErrorInfo("not_applicable", Step.SELECT, "the phone runs arm64-v8a, the runner is for x86_64")
+    refuse = ErrorInfo("memory_short", Step.STORAGE, "needs 9200 MB, 4100 MB are available", "choose a smaller model")
+    big = Model("llama-3-8b-q8_0", "Llama-3-8B", "Q8_0", "gguf", path="c.gguf")
+    for workload in WORKLOADS:
+        plan = planned(runner=small, workload=workload, status=CaseStatus.SKIPPED, reason=skip)
+        found.append(repetition(plan, at, {}))
+        plan = planned(model=big, workload=workload, status=CaseStatus.REFUSED, reason=refuse)
+        found.append(repetition(plan, at, {}))
+    devices = tuple(_device(*device) for device in DEVICES)
+    return RunInput(record(HOSTILE if hostile else "example-lab"), devices, tuple(found)), samples
+
+
+def _device(name: str, model: str, soc: str, kind: DeviceKind, _: float) -> DeviceInput:
+    return DeviceInput(
+        id=name,
+        serial=f"SERIAL-{name}",
+        identity=name,
+        tier="flagship",
+        platform=Platform.ANDROID,
+        kind=kind,
+        manufacturer="",
+        model=model,
+        soc=soc,
+        os_version="14",
+        os_fingerprint="",
+        ram_bytes=12_000_000_000,
+    )
+
+
+def record(lab: str = "example-lab") -> RunRecord:
+    return RunRecord(
+        id=RUN,
+        started_at=START,
+        ended_at=START + 7200,
+        status=RunStatus.FINISHED,
+        tiers=TIERS,
+        suite="standard",
+        inventory_name="inventory.yaml",
+        inventory_sha256="c3" * 32,
+        harness_version="0.1.0",
+        git_sha="d4" * 20,
+        lab=lab,
+        command=("run", "--tier", "flagship"),
+    )
