@@ -1,0 +1,383 @@
+"""`Lab`: start virtual phones, look at them, harm them on purpose, and take them down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import device_agents
+from device_agents.virtual import adbserver, profiles, record
+from device_agents.virtual.errors import LabError, LabUnsupported
+from device_agents.virtual.paths import labs_dir
+from device_agents.virtual.preflight import preflight
+from device_agents.virtual.rootfs import ensure_rootfs
+
+BEHAVIOURS: Mapping[str, str] = {
+    "adbd_restart_kills": "everything that adbd started dies when adbd restarts",
+    "deny_settings": "settings put and svc are denied, with the phone's own words",
+    "ignore_settings": "settings put and svc succeed and change nothing",
+    "small_storage": "48 MB of storage, really full when it is full",
+    "unauthorized": "never accepts a key",
+    "offline": "takes the connection and never answers",
+    "twin": "reachable by two ports, as a phone on USB and on Wi-Fi is",
+}
+
+UP_LIMIT_S = 90.0
+DOWN_LIMIT_S = 20.0
+ORDER_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneWish:
+    """A phone to start. Args: profile: id of a shipped profile; behaviours: names from BEHAVIOURS; id: in the lab, made from
+    the profile when empty."""
+
+    profile: str
+    behaviours: frozenset[str] = frozenset()
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabPhone:
+    """A phone of a running lab.
+
+    Args:
+        id: name in the lab; serial: ro.serialno; adb_serial: what `adb devices` shows; adb_serials: of all its cables.
+        pid: its boot process on this machine, 0 for a phone that is only a listener (unauthorized, offline).
+        truth: file with what the simulation really did; nothing that measures may read it.
+    """
+
+    id: str
+    serial: str
+    adb_serial: str
+    adb_serials: tuple[str, ...]
+    profile: str
+    title: str
+    model: str
+    tier: str
+    behaviours: frozenset[str]
+    pid: int
+    truth: Path
+    plugged: bool = True
+    running: bool = True
+    readings: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LabInfo:
+    """A running lab. Args: env: what adb and adbutils need in their environment to see this lab only."""
+
+    name: str
+    folder: Path
+    pid: int
+    adb_port: int
+    phones: tuple[LabPhone, ...]
+    env: Mapping[str, str]
+
+    def phone(self, phone_id: str) -> LabPhone:
+        """The phone of that id.
+
+        Raises:
+            LabError: there is none.
+        """
+        for phone in self.phones:
+            if phone.id == phone_id:
+                return phone
+        raise LabError(f"no phone {phone_id!r} in the lab", advice=f"there are: {', '.join(p.id for p in self.phones)}")
+
+
+def parse_wish(text: str) -> PhoneWish:
+    """`PROFILE[+BEHAVIOUR…]`, e.g. `galaxy-a34+deny_settings`.
+
+    Raises:
+        LabError: no such profile or behaviour.
+    """
+    profile, *behaviours = text.split("+")
+    profiles.load(profile)
+    unknown = [name for name in behaviours if name not in BEHAVIOURS]
+    if unknown:
+        raise LabError(f"no behaviour {unknown[0]!r}", advice=f"there are: {', '.join(BEHAVIOURS)}")
+    return PhoneWish(profile, frozenset(behaviours))
+
+
+def wishes(count: int, chosen: Sequence[str] = (), behaviours: Sequence[str] = ()) -> list[PhoneWish]:
+    """`count` phones of the profiles `chosen` in turn (all shipped ones when empty), each with `behaviours`."""
+    source = list(chosen) or list(profiles.names())
+    return [parse_wish("+".join([source[number % len(source)], *behaviours])) for number in range(count)]
+
+
+class Lab:
+    """A lab by its name; it lives in a process of its own, so that any process of this user may use it.
+
+    Faults: `unplug`, `replug`, `stall`, `link_rate`, `cut`, `kill_adbd`, `reboot`, `set`.
+    """
+
+    def __init__(self, name: str = "default", *, folder: Path | None = None) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name):
+            raise LabError(f"{name!r} cannot be the name of a lab", advice="use letters, digits, '.', '_' and '-'")
+        self.name = name
+        self.folder = folder or labs_dir() / name
+
+    # --- up, status, down ---------------------------------------------------------------------------------------------
+
+    def up(self, phones: Sequence[PhoneWish], *, die_with: int | None = None) -> LabInfo:
+        """Start the lab; returns when every phone answers a shell.
+
+        Args:
+            phones: what to start.
+            die_with: pid of a process with which the lab goes down by itself.
+
+        Raises:
+            LabUnsupported: this machine cannot run virtual phones.
+            LabError: the lab is up already, or did not come up.
+        """
+        if not phones:
+            raise LabError("a lab needs at least one phone", advice="ask for --phones 1 or more")
+        reason = preflight()
+        if reason:
+            raise LabUnsupported(reason, advice="use this machine itself as a device (platform: local)")
+        record.clean_stale(self.folder)
+        root = ensure_rootfs()
+        self.folder.mkdir(parents=True)
+        state = _state_folder(self.folder)
+        config = {
+            "name": self.name,
+            "state": str(state),
+            "root": str(root),
+            "owner": record.identity(die_with) if die_with else None,
+            "phones": _named(phones, self.name),
+        }
+        (self.folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+        return self._launch()
+
+    def _launch(self) -> LabInfo:
+        parent = str(Path(device_agents.__file__).parent.parent)
+        path = os.pathsep.join([parent, *filter(None, [os.environ.get("PYTHONPATH")])])
+        with (self.folder / "lab.log").open("ab") as log:
+            started = subprocess.Popen(
+                [sys.executable, "-m", "device_agents.virtual.supervisor", str(self.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        # Reaped when it ends, so that it does not stay as a zombie of a long-lived caller.
+        threading.Thread(target=started.wait, daemon=True).start()
+        deadline, tick = time.monotonic() + UP_LIMIT_S, threading.Event()
+        while time.monotonic() < deadline:
+            content = record.Record(self.folder).read()
+            if content is not None and content["phase"] == "ready":
+                return self._info(content)
+            if started.poll() is not None:
+                break
+            tick.wait(0.02)
+        content = record.Record(self.folder).read() or {}
+        reason = content.get("reason") or self._last_words() or "the supervisor ended without a word"
+        if started.poll() is None:
+            started.kill()
+            started.wait()
+        record.clean_stale(self.folder)
+        raise LabError(f"the lab did not come up: {reason}")
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self.folder / "lab.log").read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    def status(self) -> LabInfo | None:
+        """The running lab with what its phones are doing, or None."""
+        content = self._living()
+        if content is None:
+            return None
+        answer = self._order(op="status")
+        return self._info({**content, "phones": answer["phones"]})
+
+    def info(self) -> LabInfo:
+        """The running lab, without asking it.
+
+        Raises:
+            LabError: it is not up.
+        """
+        content = self._living()
+        if content is None:
+            raise LabError(f"the lab {self.name!r} is not up", advice="farm lab up")
+        return self._info(content)
+
+    def down(self) -> bool:
+        """Take it down, or clean up after one that was killed; False when there was nothing."""
+        content = record.Record(self.folder).read()
+        if content is not None and record.is_alive(content["supervisor"]):
+            who = content["supervisor"]
+            try:
+                self._order(op="down")
+            except LabError:
+                record.end([who])
+            deadline, tick = time.monotonic() + DOWN_LIMIT_S, threading.Event()
+            while record.is_alive(who) and time.monotonic() < deadline:
+                tick.wait(0.02)
+            record.end([who])
+            record.clean_stale(self.folder)
+            return True
+        return record.clean_stale(self.folder)
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def unplug(self, phone: str, *, cable: int | None = None) -> None:
+        """Pull the cable (one of a twin's two, or all): adb no longer lists the phone; its processes live on."""
+        self._order(op="unplug", phone=phone, cable=cable)
+
+    def replug(self, phone: str, *, cable: int | None = None) -> None:
+        self._order(op="replug", phone=phone, cable=cable)
+
+    def cut(self, phone: str) -> None:
+        """Break every connection once, as a loose plug does; new ones are accepted."""
+        self._order(op="cut", phone=phone)
+
+    def stall(self, phone: str, on: bool = True) -> None:
+        """Bytes stop, the connection stays; `on=False` lets them flow again."""
+        self._order(op="stall", phone=phone, on=on)
+
+    def link_rate(self, phone: str, bytes_per_s: float | None) -> None:
+        """Hold the cable to a rate in each direction; None takes the limit away."""
+        self._order(op="link_rate", phone=phone, bytes_per_s=bytes_per_s)
+
+    def kill_adbd(self, phone: str) -> None:
+        """Kill adbd; the phone's init starts it again."""
+        self._order(op="kill_adbd", phone=phone)
+
+    def reboot(self, phone: str) -> None:
+        self._order(op="reboot", phone=phone)
+
+    def restart_adb(self) -> None:
+        """Kill the adb server and start another on the same port."""
+        self._order(op="restart_adb")
+
+    def set(
+        self,
+        phone: str,
+        *,
+        battery_level: float | None = None,
+        temperature_c: float | None = None,
+        charger: Literal["none", "usb", "ac"] | None = None,
+        charging: bool | None = None,
+    ) -> None:
+        """Change the truth of a phone: percent; °C of all its parts; what is plugged in; whether that fills the battery."""
+        values = {
+            "battery_level": battery_level,
+            "temperature_c": temperature_c,
+            "charger": charger,
+            "charging": charging,
+        }
+        self._order(op="set", phone=phone, values={key: value for key, value in values.items() if value is not None})
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _living(self) -> dict[str, Any] | None:
+        content = record.Record(self.folder).read()
+        if content is None or content["phase"] != "ready" or not record.is_alive(content["supervisor"]):
+            return None
+        return content
+
+    def _order(self, **order: Any) -> Any:
+        content = self._living()
+        if content is None:
+            raise LabError(f"the lab {self.name!r} is not up", advice="farm lab up")
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+                link.settimeout(ORDER_LIMIT_S)
+                link.connect(str(Path(content["state"]) / "control"))
+                link.sendall(json.dumps(order).encode() + b"\n")
+                with link.makefile("rb") as answers:
+                    answer = json.loads(answers.readline() or b"{}")
+        except (OSError, json.JSONDecodeError) as wrong:
+            raise LabError(f"the lab {self.name!r} does not answer: {wrong}", advice="farm lab down, then up") from wrong
+        if not answer.get("ok"):
+            raise LabError(answer.get("message", "the lab ended"), device=answer.get("device", ""))
+        return answer["result"]
+
+    def _info(self, content: Mapping[str, Any]) -> LabInfo:
+        port = int(content["adb_port"])
+        return LabInfo(
+            name=self.name,
+            folder=self.folder,
+            pid=int(content["supervisor"][0]),
+            adb_port=port,
+            phones=tuple(self._phone(entry) for entry in content["phones"]),
+            env=adbserver.environment(port, self.folder / "adb"),
+        )
+
+    def _phone(self, entry: Mapping[str, Any]) -> LabPhone:
+        profile = profiles.load(entry["profile"])
+        serials = tuple(f"127.0.0.1:{port}" for port in entry["ports"])
+        readings = ("battery_level", "temperature_c", "skin_c", "cap", "load", "charger")
+        return LabPhone(
+            id=entry["id"],
+            serial=entry["serial"],
+            adb_serial=serials[0],
+            adb_serials=serials,
+            profile=profile.id,
+            title=profile.title,
+            model=profile.model,
+            tier=profile.tier,
+            behaviours=frozenset(entry["behaviours"]),
+            pid=entry["pid"],
+            truth=self.folder / "phones" / entry["id"] / "truth.jsonl",
+            plugged=entry["plugged"],
+            running=entry["running"],
+            readings={key: entry[key] for key in readings if key in entry},
+        )
+
+
+def _named(phones: Sequence[PhoneWish], lab: str) -> list[dict[str, Any]]:
+    """Give every phone an id and a serial; both are the same whenever the same lab is started again."""
+    seen: dict[str, int] = {}
+    named = []
+    for wish in phones:
+        profiles.load(wish.profile)
+        base = wish.id or wish.profile
+        seen[base] = seen.get(base, 0) + 1
+        phone_id = base if seen[base] == 1 else f"{base}-{seen[base]}"
+        serial = "VIRT" + hashlib.sha256(f"{lab}/{phone_id}".encode()).hexdigest()[:8].upper()
+        named.append(
+            {
+                "id": phone_id,
+                "serial": serial,
+                "profile": wish.profile,
+                "behaviours": sorted(wish.behaviours),
+                "twin": "twin" in wish.behaviours,
+            }
+        )
+    return named
+
+
+def _state_folder(folder: Path) -> Path:
+    """Where the simulator writes ten times a second: memory where there is some, else the lab's folder."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 32 << 20:
+        return memory / f"farm-{os.getuid()}-{secrets.token_hex(4)}"
+    return folder / "state"
+
+
+def all_labs() -> list[Lab]:
+    """Every lab of this user that has a folder, running or left behind."""
+    parent = labs_dir()
+    if not parent.is_dir():
+        return []
+    return [Lab(entry.name) for entry in sorted(parent.iterdir()) if entry.is_dir()]

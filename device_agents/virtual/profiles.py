@@ -1,0 +1,204 @@
+"""What a virtual phone claims to be: one YAML file per model, read into frozen types."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter
+
+from device_agents.virtual.errors import LabError
+
+FOLDER = Path(__file__).parent / "phones"
+Node = Literal["cpu", "gpu", "skin", "battery", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Cores of one kind. Args: capacity: as in sysfs, 1024 for the fastest; frequencies in kHz; part: ARM part number."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    cores: int
+    capacity: int
+    min_khz: int
+    max_khz: int
+    part: str
+    governor: str = "sched_pixel"
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A thermal zone in sysfs.
+
+    Args:
+        type: its name there; may repeat.
+        node: temperature it follows; "constant" zones show `value` as it is, whatever the phone does.
+        scale: file units per °C (1000, 10 or 1).
+        offset_c: added to the node's temperature.
+        denied: the shell may not read its temperature.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    type: str
+    node: Node
+    scale: int = 1000
+    offset_c: float = 0.0
+    value: int = 0
+    denied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HalTemperature:
+    """An entry of `dumpsys thermalservice`. Args: type: Android's TemperatureType; hot: seven thresholds in °C, null for NaN."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    name: str
+    type: int
+    node: Node
+    offset_c: float = 0.0
+    value: float = 0.0
+    hot: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ThermalService:
+    """Args: hal: line that names the connection; indent: before each entry; listeners: number printed; lying_status: the
+    global status stays 0 whatever the skin says; cached_c: added to what stands under the stale "Cached temperatures"."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    hal: str
+    temperatures: tuple[HalTemperature, ...]
+    indent: str = "\t"
+    listeners: int = 4
+    lying_status: bool = False
+    cached_c: float = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """The battery and its gauge with the maker's habits.
+
+    Args:
+        design_mah: capacity when new; charge_full_mah: today's.
+        cycles: charge cycles so far.
+        current: where the shell reads the current: "readable", "denied" or "absent".
+        current_unit: of `current_now`: "uA" or "mA".
+        charging_sign: sign of the current while charging.
+        current_step_ua, voltage_step_uv, counter_step_uah: resolution of the gauge.
+        period_s: how often the gauge has a new value.
+        counter_unit: of the charge counter in `dumpsys battery`: "uAh", "mAh" or "none" (prints 0).
+        style: maker's form of `dumpsys battery`: "aosp", "samsung", "oplus".
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    design_mah: int
+    charge_full_mah: int
+    cycles: int
+    style: Literal["aosp", "samsung", "oplus"]
+    current: Literal["readable", "denied", "absent"] = "readable"
+    current_unit: Literal["uA", "mA"] = "uA"
+    charging_sign: Literal[1, -1] = 1
+    current_step_ua: int = 1000
+    voltage_step_uv: int = 1000
+    counter_step_uah: int = 1000
+    period_s: float = 1.0
+    counter_unit: Literal["uAh", "mAh", "none"] = "uAh"
+    uevent_extra: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Physics:
+    """Power and heat. Args: watts at idle (screen and radio included) and of all cores busy; thermal resistances in K/W and
+    capacities in J/K (cpu to skin, skin to air); trip_c: CPU temperature where the cap starts to fall; span_c: over how many
+    K it falls to floor, a share of the full frequency."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    idle_w: float = 0.9
+    cpu_w: float = 7.0
+    cpu_skin_k_per_w: float = 5.0
+    skin_air_k_per_w: float = 3.0
+    cpu_j_per_k: float = 1.2
+    skin_j_per_k: float = 80.0
+    trip_c: float = 68.0
+    span_c: float = 20.0
+    floor: float = 0.5
+    ambient_c: float = 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A phone model. Args: props: Android properties beyond those derived; ram_kb: MemTotal; storage in kB of 1024 bytes."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    id: str
+    title: str
+    tier: Literal["flagship", "mid-range", "budget"]
+    brand: str
+    manufacturer: str
+    model: str
+    product: str
+    device: str
+    soc_manufacturer: str
+    soc_model: str
+    platform: str
+    hardware: str
+    android: str
+    sdk: int
+    build: str
+    patch: str
+    ram_kb: int
+    storage_kb: int
+    storage_used_kb: int
+    clusters: tuple[Cluster, ...]
+    battery: Battery
+    zones: tuple[Zone, ...]
+    thermalservice: ThermalService
+    physics: Physics = field(default_factory=Physics)
+    props: dict[str, str] = field(default_factory=dict)
+    denied: tuple[str, ...] = ()
+
+    @property
+    def cores(self) -> int:
+        return sum(cluster.cores for cluster in self.clusters)
+
+    @property
+    def fingerprint(self) -> str:
+        """Well-formed, and clearly of no real build."""
+        return (
+            f"{self.brand}/{self.product}/{self.device}:{self.android}/{self.build}/virtual:user/release-keys"
+        )
+
+
+_ADAPTER: TypeAdapter[Profile] = TypeAdapter(Profile)
+
+
+def names() -> tuple[str, ...]:
+    """Ids of the shipped profiles, flagship first."""
+    found = [load(file.stem) for file in sorted(FOLDER.glob("*.yaml"))]
+    order = ("flagship", "mid-range", "budget")
+    preferred = ("pixel-8-pro", "galaxy-s24-ultra", "oneplus-12")
+    found.sort(key=lambda p: (order.index(p.tier), preferred.index(p.id) if p.id in preferred else 9, p.id))
+    return tuple(profile.id for profile in found)
+
+
+@cache
+def load(profile_id: str) -> Profile:
+    """The shipped profile of that id.
+
+    Raises:
+        LabError: there is none; the message lists those there are.
+    """
+    file = FOLDER / f"{profile_id}.yaml"
+    known = sorted(entry.stem for entry in FOLDER.glob("*.yaml"))
+    if profile_id not in known:
+        near = difflib.get_close_matches(profile_id, known, 1)
+        raise LabError(
+            f"no profile {profile_id!r} (there are: {', '.join(known)})",
+            advice=f"did you mean {near[0]}?" if near else "choose one of these",
+        )
+    data: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return _ADAPTER.validate_python({"id": profile_id, **data})

@@ -1,0 +1,136 @@
+"""The cable of a virtual phone: a loopback port of this machine, carried into the phone's own network.
+
+A cable can be cut, put back, stalled (bytes stop, the connection stays) and held to a rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+_CHUNK = 1 << 18
+_BURST_S = 0.01
+
+Connect = Callable[[], Awaitable[socket.socket | None]]
+"""Opens a connection to the phone's adbd; None when nobody listens there."""
+
+
+class Rate:
+    """Holds one direction of a cable to a number of bytes per second."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s: float | None = None
+        self._free_at = 0.0
+
+    async def take(self, size: int) -> None:
+        """Return when `size` bytes have had the time they need on the cable."""
+        if not self.bytes_per_s:
+            return
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(self._free_at, now - _BURST_S) + size / self.bytes_per_s
+        if self._free_at > now + _BURST_S / 2:
+            await asyncio.sleep(self._free_at - now)
+
+    def chunk(self) -> int:
+        """Bytes to move at once, so that a slow cable is smooth."""
+        return _CHUNK if not self.bytes_per_s else int(min(_CHUNK, max(4096, self.bytes_per_s * _BURST_S)))
+
+
+class Relay:
+    """One loopback port that leads to a phone."""
+
+    def __init__(self, listener: socket.socket, connect: Connect) -> None:
+        self._listener = listener
+        self._connect = connect
+        self._plugged = True
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._links: set[asyncio.Task[None]] = set()
+        self._to_phone, self._from_phone = Rate(), Rate()
+        self._accepting: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def plugged(self) -> bool:
+        return self._plugged
+
+    def start(self) -> None:
+        self._listener.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept())
+
+    def unplug(self) -> None:
+        self._plugged = False
+        self.cut()
+
+    def replug(self) -> None:
+        self._plugged = True
+        self._flowing.set()
+
+    def stall(self, stalled: bool) -> None:
+        if stalled:
+            self._flowing.clear()
+        else:
+            self._flowing.set()
+
+    def limit(self, bytes_per_s: float | None) -> None:
+        """None: as fast as it goes."""
+        self._to_phone.bytes_per_s = self._from_phone.bytes_per_s = bytes_per_s
+
+    def cut(self) -> None:
+        """End every connection that is open now."""
+        for link in self._links:
+            link.cancel()
+
+    async def close(self) -> None:
+        tasks = [*self._links, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._listener.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            near, _ = await loop.sock_accept(self._listener)
+            near.setblocking(False)
+            if not self._plugged:
+                near.close()
+                continue
+            link = asyncio.create_task(self._carry(near))
+            self._links.add(link)
+            link.add_done_callback(self._links.discard)
+
+    async def _carry(self, near: socket.socket) -> None:
+        with near:
+            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            far = await self._connect()
+            if far is None:
+                return
+            with far:
+                far.setblocking(False)
+                far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                pumps = [
+                    asyncio.create_task(self._pump(near, far, self._to_phone)),
+                    asyncio.create_task(self._pump(far, near, self._from_phone)),
+                ]
+                try:
+                    await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for pump in pumps:
+                        pump.cancel()
+                    await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _pump(self, source: socket.socket, target: socket.socket, rate: Rate) -> None:
+        loop = asyncio.get_running_loop()
+        room = memoryview(bytearray(_CHUNK))
+        with contextlib.suppress(ConnectionError, BrokenPipeError):
+            while size := await loop.sock_recv_into(source, room[: rate.chunk()]):
+                await self._flowing.wait()
+                await rate.take(size)
+                await loop.sock_sendall(target, room[:size])

@@ -1,0 +1,3 @@
+#!/system/bin/sh
+# A virtual phone has no SELinux, and says so.
+print Disabled
