@@ -1,0 +1,1 @@
+"""Where models and runner binaries come from: made here, fetched by URL, or built from source."""

@@ -1,0 +1,111 @@
+"""The cache folder of models and runners, and putting files and folders in place in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from device_agents.virtual.paths import cache_dir
+from harness.errors import ErrorClass, Permanent
+
+__all__ = ["cache_dir", "downloads_dir", "locked", "models_dir", "new_file", "new_folder", "place", "runners_dir"]
+
+
+def models_dir() -> Path:
+    """Made and fetched models."""
+    return cache_dir() / "models"
+
+
+def runners_dir() -> Path:
+    """Runner builds, a folder each."""
+    return cache_dir() / "runners"
+
+
+def downloads_dir() -> Path:
+    """Files fetched by URL, and what is left of a cut download."""
+    return cache_dir() / "downloads"
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `file`, so that two processes do not make the same thing twice."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that becomes `target` when the block ends well, and is removed when not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that replaces `target` when the block ends well, and is removed when not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        yield part
+        part.chmod(0o755)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+            target.rename(old / target.name)
+            part.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def place(source: Path, target: Path) -> Path:
+    """Make `target` the same as the cached `source` (file or folder): hard links where possible, else copies.
+
+    Raises:
+        Permanent: `target` is there and is of another kind (a folder where a file should be).
+    """
+    if source.is_dir():
+        if target.is_symlink() or target.is_file():
+            raise Permanent(
+                f"{target} is in the way: a folder of that name was to be made",
+                error_class=ErrorClass.RUNNER_INVALID,
+                advice="remove it or choose another --out",
+            )
+        with new_folder(target) as part:
+            for file in sorted(source.iterdir()):
+                if file.is_file():
+                    _link_or_copy(file, part / file.name)
+        return target
+    if target.is_dir():
+        raise Permanent(
+            f"{target} is a folder where a file was to be written",
+            error_class=ErrorClass.MODEL_INVALID,
+            advice="remove it or choose another --out",
+        )
+    with new_file(target) as part:
+        part.unlink()
+        _link_or_copy(source, part)
+    return target
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
