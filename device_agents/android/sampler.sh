@@ -211,8 +211,6 @@ services() {
       status=$?
       clock
       say "s $before $up $status $service"
-      # Not a phone: there is no such program.
-      [ "$status" = 127 ] && say "e $service" && return
       skip=
       while IFS= read -r line; do
         case $line in
@@ -225,6 +223,8 @@ services() {
       done <"$dir/sampler.part"
       say "e $service"
     done
+    # Not a phone: there is no such program.
+    [ "$status" -ne 127 ] || return
     due=$((due + services_period))
     clock
     [ "$due" -lt "$now" ] && due=$now

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median, median_low
 
 from device_agents.android.telemetry.battery import (
     CURRENT_A,
@@ -20,16 +20,16 @@ from device_agents.android.telemetry.battery import (
     temperature_reading,
 )
 from device_agents.android.telemetry.proc import CpuTicks, cpu_ticks, kib_reading
-from device_agents.android.telemetry.text import EINVAL, KIB_IN_MB, number, within
+from device_agents.android.telemetry.text import EINVAL, number, within
 from device_agents.android.telemetry.thermal import (
     SENSOR_C,
     parse_thermalservice,
+    zone_divisor,
     zone_lie,
     zone_name,
     zone_role,
-    zone_scale,
 )
-from harness.model import Channel, Measured, Reading, Trace, Unavailable
+from harness.model import MEGABYTE, Channel, Measured, Reading, Trace, Unavailable
 
 MAX_BYTES = 128 * 1024 * 1024
 """A day of sampling at the default periods is under 100 MB."""
@@ -57,7 +57,7 @@ _SERVICE_CHANNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "cpu_temperature_c": ("cpu.temperature", "°C"),
     },
 }
-_FILES_FIRST = frozenset({"battery.voltage", "battery.current", "battery.charge_counter", "cpu.temperature"})
+_FILES_FIRST = frozenset({"battery.voltage", "battery.charge_counter", "cpu.temperature"})
 """Channels for which the kernel's file wins over dumpsys, being fresher; for others dumpsys does, being filtered."""
 
 _STATUS_WORDS = {text.split()[0]: code for text, code in STATUS_CODES.items()}
@@ -202,7 +202,7 @@ def parse_live(data: bytes) -> dict[str, float]:
     if raw.memory:
         resident = number(raw.memory[-1][1][1])
         if resident is not None:
-            live["memory_mb"] = resident * KIB_IN_MB
+            live["memory_mb"] = resident * 1024 / MEGABYTE
     return live
 
 
@@ -353,22 +353,27 @@ def _zone(file: _FileSource, index: str, samples: list[tuple[float, str]], taken
     if lie:
         return absent_trace(name, "°C", source, f"not used: it is {lie}")
     raw = [(uptime_s, value) for uptime_s, text in samples if (value := number(text)) is not None]
-    possible = [value for _, value in raw if zone_scale(value) is not None]
+    possible = [value for _, value in raw if zone_divisor(value) is not None]
     if not possible:
         seen = f"its values ({raw[0][1]:g} first) are no temperatures of a running phone" if raw else ""
         return absent_trace(name, "°C", source, seen or "it gave no number")
     # One unit for the whole trace: a single odd value must not change it.
-    scale = zone_scale(median(possible)) or 1e-3
+    divisor = zone_divisor(median_low(possible)) or 1000
     series = _Series("°C", source)
     for uptime_s, value in raw:
-        series.add(uptime_s, within(value * scale, "°C", source, SENSOR_C, scale))
+        series.add(uptime_s, within(value / divisor, "°C", source, SENSOR_C, 1 / divisor))
     return series.trace(name)
 
 
 def _read_service(answer: _Answer) -> Mapping[str, Reading]:
     if answer.status != "0":
         words = answer.text.decode("utf-8", "replace").strip()[:80]
-        failed = Unavailable(f"dumpsys {answer.service} ended with {answer.status} {words}".strip())
+        why = (
+            f"there is no dumpsys {answer.service} here"
+            if answer.status == "127"
+            else f"dumpsys {answer.service} ended"
+        )
+        failed = Unavailable(why if answer.status == "127" else f"{why} with {answer.status} {words}".strip())
         return dict.fromkeys(_SERVICE_CHANNELS.get(answer.service, {}), failed)
     if answer.service == "battery":
         return parse_dumpsys_battery(answer.text)

@@ -137,6 +137,8 @@ _NOT_TEMPERATURES = (
     (re.compile(r"hw-trip"), "a trip point, constant near 105 °C"),
     (re.compile(r"-(?:step|lowf)$"), "a governor's step, not a temperature"),
     (re.compile(r"ibat|vbat|vph|bcl|^soc$"), "a battery current limit channel (mV, mA or %), not a temperature"),
+    (re.compile(r"vdroop|batoilo|smpl|^ocp"), "a power alarm, not a temperature"),
+    (re.compile(r"cycle"), "a count of charge cycles, not a temperature"),
 )
 _ROLES: tuple[tuple[re.Pattern[str], ZoneRole], ...] = (
     (re.compile(r"skin|quiet[-_]therm"), "skin"),
@@ -161,12 +163,12 @@ def zone_role(zone_type: str) -> ZoneRole:
     return next((role for pattern, role in _ROLES if pattern.search(name)), "other")
 
 
-def zone_scale(raw: float) -> float | None:
-    """Degrees Celsius per raw unit: phones give m°C, 0.1 °C or °C, and the ranges of a running phone in a lab (5 to
+def zone_divisor(raw: float) -> int | None:
+    """Raw units in a degree Celsius: phones give m°C, 0.1 °C or °C, and the ranges of a running phone in a lab (5 to
     125 °C) do not overlap but for 50–125, where 0.1 °C would mean under 12.5 °C. None when no unit makes it true."""
-    for low, high, scale in ((5_000, 124_900, 1e-3), (125.1, 1249, 0.1), (5, 124.9, 1.0)):
+    for low, high, divisor in ((5_000, 124_900, 1000), (125.1, 1249, 10), (5, 124.9, 1)):
         if low <= raw <= high:
-            return scale
+            return divisor
     return None
 
 
@@ -175,10 +177,10 @@ def zone_temperature(zone_type: str, raw: float, source: str) -> Reading:
     lie = zone_lie(zone_type)
     if lie:
         return Unavailable(f"{source} ({zone_type}) is {lie}")
-    scale = zone_scale(raw)
-    if scale is None:
+    divisor = zone_divisor(raw)
+    if divisor is None:
         return Unavailable(f"{source} ({zone_type}) gives {raw:g}, which is no temperature of a running phone")
-    return within(raw * scale, "°C", f"{source} ({zone_type})", SENSOR_C, scale)
+    return within(raw / divisor, "°C", f"{source} ({zone_type})", SENSOR_C, 1 / divisor)
 
 
 def parse_thermal_zones(data: bytes) -> Mapping[str, Reading]:
