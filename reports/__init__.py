@@ -15,9 +15,7 @@ from harness.model import CaseStatus, RunRecord
 from reports.files import INDEX, file_name, write_atomically
 from reports.html import index_html, tier_html
 from reports.inputs import RunInput, Telemetry
-from reports.judging import judge_case
 from reports.pages import history_row, index_page, tier_page, tiers_of
-from reports.verdicts import Judge
 
 if TYPE_CHECKING:
     from harness.store import Store
@@ -35,7 +33,6 @@ def render(
     tiers: Sequence[str] | None = None,
     history: Sequence[RunRecord] = (),
     counts: Counts | None = None,
-    judge: Judge = judge_case,
 ) -> dict[str, str]:
     """The files of a report: name → HTML.
 
@@ -46,21 +43,18 @@ def render(
         tiers: those to show; None: every tier the run has measurements of.
         history: all runs, for the index, oldest first.
         counts: run id → measurements by status, for `history`.
-        judge: judges a case against the targets of its tier.
     """
     chosen = tuple(tiers) if tiers is not None else tiers_of(run)
     names = {tier: file_name(tier) for tier in chosen}
     known = counts or {}
     rows = [history_row(record, known.get(record.id, {}), record.id == run.record.id) for record in reversed(history)]
-    files = {name: tier_html(tier_page(run, tier, judge, telemetry, generated_at), INDEX) for tier, name in names.items()}
-    files[INDEX] = index_html(index_page(run, names, judge, rows, generated_at))
+    files = {name: tier_html(tier_page(run, tier, telemetry, generated_at), INDEX) for tier, name in names.items()}
+    files[INDEX] = index_html(index_page(run, names, rows, generated_at))
     return files
 
 
-def write(
-    store: Store, *, run: str | None = None, tiers: Sequence[str] | None = None, out: Path
-) -> tuple[Path, ...]:
-    """Write the report of a run: one file per tier, then the index; returns their paths, the index last.
+def write(store: Store, *, run: str | None = None, tiers: Sequence[str] | None = None, out: Path) -> tuple[Path, ...]:
+    """Write the report of a run: one file per tier, then the index; returns their paths, the index first.
 
     Args:
         store: an open store.
@@ -87,7 +81,7 @@ def write(
             write_atomically(out / name, text)
     except OSError as error:
         raise UsageError(f"the report cannot be written to {out}: {error.strerror or error}") from error
-    return tuple(out / name for name in files)
+    return tuple(out / name for name in (INDEX, *(name for name in files if name != INDEX)))
 
 
 def _chosen(records: Sequence[RunRecord], run: str | None, tiers: Sequence[str] | None) -> RunRecord:

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from harness.model import METRICS, CaseStatus, Measured, MetricSpec, StepRecord, Targets, Unavailable
+from harness.model import METRICS, CaseStatus, Measured, MetricSpec, StepRecord, Targets, Trace, Unavailable
 from reports import timeline
 from reports.cases import Case, Notes, aggregate, anchor, case_name, metric_head, values_of
 from reports.charts import Scale, dots
 from reports.failures import failure_row
 from reports.inputs import Repetition, Telemetry
 from reports.numbers import duration, iso, moment, significant, span
-from reports.verdicts import Judge, verdict_row
+from reports.verdicts import verdict_row
 from reports.views import (
     CaseMetricRow,
     CaseView,
+    ChannelRow,
     DifferingRow,
     MetricCell,
     Named,
@@ -41,11 +42,9 @@ _NO_TIMELINE: Mapping[CaseStatus, str] = {
 }
 
 
-def case_view(
-    case: Case, targets: Targets, judge: Judge, notes: Notes, telemetry: Telemetry, drawn: frozenset[str]
-) -> CaseView:
+def case_view(case: Case, targets: Targets, notes: Notes, telemetry: Telemetry, drawn: frozenset[str]) -> CaseView:
     """`drawn` holds the keys of the repetitions whose timeline is drawn."""
-    verdict = verdict_row(case, targets, judge, notes)
+    verdict = verdict_row(case, targets, notes)
     same, differing = _provenance(case)
     return CaseView(
         anchor=anchor(case.planned.case),
@@ -92,7 +91,7 @@ def _metric_row(spec: MetricSpec, case: Case, notes: Notes) -> CaseMetricRow:
         cells=tuple(_single(one, spec.name, notes) for one in case.repetitions),
         strip=_strip([reading.value for reading in measured], spec.unit),
         source=", ".join(dict.fromkeys(reading.source for reading in measured)),
-        resolution=", ".join(f"{significant(step)} {spec.unit}".strip() for step in sorted(steps)),
+        resolution=", ".join(f"{step:g} {spec.unit}".strip() for step in sorted(steps)),
     )
 
 
@@ -129,7 +128,9 @@ def _strip(values: Sequence[float], unit: str) -> Strip | None:
 
 def _repetition(one: Repetition, case: Case, telemetry: Telemetry, drawn: frozenset[str]) -> RepetitionView:
     key = one.planned.key
-    picture, channels, why = None, (), _NO_TIMELINE.get(one.status, "no telemetry is stored for it")
+    picture: Timeline | None = None
+    channels: tuple[ChannelRow, ...] = ()
+    why = _NO_TIMELINE.get(one.status, "no telemetry is stored for it")
     if key in drawn:
         traces = telemetry.traces(key)
         picture = _picture(one, case, telemetry, traces)
@@ -153,7 +154,7 @@ def _repetition(one: Repetition, case: Case, telemetry: Telemetry, drawn: frozen
     )
 
 
-def _picture(one: Repetition, case: Case, telemetry: Telemetry, traces: Any) -> Timeline | None:
+def _picture(one: Repetition, case: Case, telemetry: Telemetry, traces: Sequence[Trace]) -> Timeline | None:
     planned, device = one.planned, case.device
     mark = f" ({device.mark})" if device.mark else ""
     return timeline.build(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.analysis.verdict import judge
 from harness.model import (
     METRICS,
     CaseStatus,
@@ -19,7 +20,7 @@ from reports.case_view import case_view, drawn_keys
 from reports.cases import Case, Notes, aggregate, case_name, count_statuses, gather, metric_head, natural
 from reports.inputs import DeviceInput, Repetition, RunInput, Telemetry
 from reports.numbers import duration, iso, moment, plural, significant
-from reports.verdicts import Judge, target_heads, verdict_rows, verdict_tally
+from reports.verdicts import target_heads, verdict_rows, verdict_tally
 from reports.views import (
     DeviceName,
     DeviceRow,
@@ -79,18 +80,18 @@ _STATUS_WORDS: Mapping[str, str] = {
 }
 
 
-def tier_page(run: RunInput, tier: str, judge: Judge, telemetry: Telemetry, generated_at: float) -> TierPage:
+def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: float) -> TierPage:
     """Everything the file of one tier shows. A tier the run does not know has no targets."""
     entry = run.record.tiers.get(tier) or Tier(title=tier)
     targets = entry.targets
     cases = gather(run, tier)
     shown = [case for case in cases if case.ran]
     notes = Notes()
-    verdicts = verdict_rows(cases, targets, judge, notes)
+    verdicts = verdict_rows(cases, targets, notes)
     tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
     drawn = drawn_keys(shown, MOST_TIMELINES)
-    views = tuple(case_view(case, targets, judge, notes, telemetry, drawn) for case in shown)
-    data = rows.rows((case, judge(case, targets)) for case in cases)
+    views = tuple(case_view(case, targets, notes, telemetry, drawn) for case in shown)
+    data = rows.rows((case, judge(targets, case.repetitions)) for case in cases)
     return TierPage(
         tier=tier,
         title=entry.title,
@@ -241,12 +242,12 @@ def _made(cases: Sequence[Case]) -> tuple[MadeRow, ...]:
 def tiers_of(run: RunInput) -> tuple[str, ...]:
     """The tiers that the run has measurements of, in the order of its inventory."""
     present = dict.fromkeys(one.planned.tier for one in run.repetitions)
-    return tuple(sorted(present, key=lambda tier: (list(run.record.tiers).index(tier) if tier in run.record.tiers else 99)))
+    return tuple(
+        sorted(present, key=lambda tier: list(run.record.tiers).index(tier) if tier in run.record.tiers else 99)
+    )
 
 
-def index_page(
-    run: RunInput, files: Mapping[str, str], judge: Judge, history: Sequence[RunRow], generated_at: float
-) -> IndexPage:
+def index_page(run: RunInput, files: Mapping[str, str], history: Sequence[RunRow], generated_at: float) -> IndexPage:
     """`files`: tier → name of its file beside the index."""
     cases = {tier: gather(run, tier) for tier in files}
     everything = [case for members in cases.values() for case in members]
@@ -256,7 +257,7 @@ def index_page(
         run=run_facts(run.record),
         generated=moment(generated_at),
         notice=notice(case.planned.kind for case in everything),
-        tiers=tuple(_tier_row(run, tier, cases[tier], href, judge) for tier, href in files.items()),
+        tiers=tuple(_tier_row(run, tier, cases[tier], href) for tier, href in files.items()),
         devices=tuple(row for tier in files for row in device_rows(run, cases[tier])),
         history=tuple(history),
     )
@@ -266,7 +267,9 @@ def headline(run: RunInput, cases: Sequence[Case]) -> str:
     """The run in one sentence."""
     counts = count_statuses(one for case in cases for one in case.repetitions)
     due = sum(count for status, count in counts.items() if status != "skipped")
-    others = [f"{counts[status]} {_STATUS_WORDS[status]}" for status in ("failed", "refused", "unfinished") if counts[status]]
+    others = [
+        f"{counts[status]} {_STATUS_WORDS[status]}" for status in ("failed", "refused", "unfinished") if counts[status]
+    ]
     ended = run.record.ended_at
     when = f"ended {moment(ended)}" if ended is not None else run.record.status.value
     text = f"{counts['measured']} of {due} measured"
@@ -280,7 +283,7 @@ def _tone(run: RunInput, cases: Sequence[Case]) -> str:
     return "warn" if counts["failed"] or counts["refused"] or counts["unfinished"] else "good"
 
 
-def _tier_row(run: RunInput, tier: str, cases: Sequence[Case], href: str, judge: Judge) -> TierRow:
+def _tier_row(run: RunInput, tier: str, cases: Sequence[Case], href: str) -> TierRow:
     entry = run.record.tiers.get(tier) or Tier(title=tier, targets=Targets())
     names = {case.device.id: case.device for case in cases}
     return TierRow(
@@ -288,7 +291,7 @@ def _tier_row(run: RunInput, tier: str, cases: Sequence[Case], href: str, judge:
         title=entry.title,
         href=href,
         targets=target_heads(entry.targets),
-        verdicts=verdict_tally(verdict_rows(cases, entry.targets, judge, Notes())),
+        verdicts=verdict_tally(verdict_rows(cases, entry.targets, Notes())),
         counts=tuple(count_statuses(one for case in cases for one in case.repetitions).values()),
         devices=_device_count(names.values()),
     )

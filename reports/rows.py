@@ -6,12 +6,12 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 
+from harness.analysis.verdict import VerdictInfo
 from harness.export import FINAL, Record, record, write_csv
 from reports.cases import Case
-from reports.verdicts import Judged
 
 
-def rows(cases: Iterable[tuple[Case, Mapping[str, Judged]]]) -> tuple[Record, ...]:
+def rows(cases: Iterable[tuple[Case, Mapping[str, VerdictInfo]]]) -> tuple[Record, ...]:
     """Every repetition of `cases` that has an outcome, with the verdicts of its case, by start."""
     entries = [(one, judged) for case, judged in cases for one in case.repetitions if one.status in FINAL]
     entries.sort(key=lambda entry: (entry[0].started_at or 0.0, entry[0].planned.key))

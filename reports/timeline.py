@@ -18,20 +18,12 @@ RIGHT = 620.0
 """The plot area ends here; labels of the lines stand to its right."""
 TOP = 22.0
 PANEL_HEIGHT = 84.0
+ABSENT_HEIGHT = 20.0
 GAP = 26.0
 BUCKETS = 240
 """Of time along the axis: below two pixels each, so that thinning cannot be seen."""
 MOST_LINES = 4
 LABEL_HEIGHT = 13.0
-
-_CONVERSIONS: Mapping[str, tuple[str, float]] = {
-    "kHz": ("MHz", 1e-3),
-    "Hz": ("MHz", 1e-6),
-    "B": ("MB", 1e-6),
-    "bytes": ("MB", 1e-6),
-    "KiB": ("MB", 1024e-6),
-    "m°C": ("°C", 1e-3),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +41,16 @@ class _Series:
     unit: str
     kind: str
     points: list[Point]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One panel to be: `least` is the smallest range of values it shows, `absent` what is said where it is empty."""
+
+    name: str
+    series: list[_Series]
+    least: float
+    absent: str
 
 
 def phases_of(provenance: Mapping[str, Any], metrics: Mapping[str, Reading]) -> tuple[Phase, ...]:
@@ -80,7 +82,7 @@ def channel_rows(traces: Sequence[Trace]) -> tuple[ChannelRow, ...]:
 
 def _channel_row(trace: Trace) -> ChannelRow:
     channel, values = trace.channel, trace.values
-    resolution = "" if channel.resolution is None else f"{significant(channel.resolution)} {channel.unit}".strip()
+    resolution = "" if channel.resolution is None else f"{channel.resolution:g} {channel.unit}".strip()
     if not len(values):
         absent = channel.absent or "no sample arrived"
         return ChannelRow(channel.name, channel.unit, "0", "", "", "", resolution, channel.source, absent)
@@ -89,25 +91,19 @@ def _channel_row(trace: Trace) -> ChannelRow:
     return ChannelRow(channel.name, channel.unit, str(len(values)), low, middle, high, resolution, channel.source, "")
 
 
-def _converted(trace: Trace) -> tuple[str, list[Point]]:
-    unit, factor = _CONVERSIONS.get(trace.channel.unit, (trace.channel.unit, 1.0))
-    return unit, [(float(t), float(v) * factor) for t, v in zip(trace.uptime_s, trace.values, strict=True)]
-
-
 def _temperatures(traces: Sequence[Trace]) -> list[_Series]:
-    """Battery and skin, then the zones that moved most: a phone has dozens, most of them flat."""
-    found = [trace for trace in traces if "temperature" in trace.channel.name and len(trace.values)]
+    """CPU, skin and battery, then the zones that moved most: a phone has dozens, most of them flat."""
+    found = [trace for trace in traces if trace.channel.name.endswith(".temperature") and len(trace.values)]
 
-    def interest(trace: Trace) -> tuple[int, float]:
-        known = any(word in trace.channel.name.lower() for word in ("battery", "skin"))
-        return (0 if known else 1, -(max(trace.values) - min(trace.values)))
+    def interest(trace: Trace) -> tuple[bool, float]:
+        return (trace.channel.name.startswith("zone."), -(max(trace.values) - min(trace.values)))
 
     chosen = sorted(found, key=interest)[:MOST_LINES]
     return [_series(trace, _zone_label(trace.channel.name), "line") for trace in chosen]
 
 
 def _zone_label(name: str) -> str:
-    return name.removeprefix("zone.").removesuffix(".temperature").removesuffix("_temperature")
+    return name.removeprefix("zone.").removesuffix(".temperature")
 
 
 def _frequencies(traces: Sequence[Trace]) -> list[_Series]:
@@ -136,8 +132,8 @@ def _memory(traces: Sequence[Trace]) -> list[_Series]:
 
 
 def _series(trace: Trace, label: str, kind: str) -> _Series:
-    unit, points = _converted(trace)
-    return _Series(label, unit, kind, points)
+    points = [(float(at), float(value)) for at, value in zip(trace.uptime_s, trace.values, strict=True)]
+    return _Series(label, trace.channel.unit, kind, points)
 
 
 def _tokens(itl_ms: Sequence[float], phases: Sequence[Phase]) -> list[_Series]:
@@ -152,6 +148,10 @@ def _tokens(itl_ms: Sequence[float], phases: Sequence[Phase]) -> list[_Series]:
     return [_Series("inter-token", "ms", "points", points)]
 
 
+def _why_no_tokens(itl_ms: Sequence[float]) -> str:
+    return "the start of decode is not known" if itl_ms else "this workload gives no inter-token times"
+
+
 def build(
     *,
     anchor: str,
@@ -163,20 +163,21 @@ def build(
 ) -> Timeline | None:
     """The picture of one repetition; None when there is nothing with a time to draw."""
     rows = (
-        ("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
-        ("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
-        ("Memory", _memory(traces), 20.0, "no memory of the runner was sampled"),
-        ("Inter-token time", _tokens(itl_ms, phases), 4.0, "this workload gives no inter-token times"),
+        _Row("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
+        _Row("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
+        _Row("Memory", _memory(traces), 20.0, "no memory of the runner was sampled"),
+        _Row("Inter-token time", _tokens(itl_ms, phases), 4.0, _why_no_tokens(itl_ms)),
     )
-    times = [at for _, series, _, _ in rows for one in series for at, _ in one.points]
+    times = [at for row in rows for one in row.series for at, _ in one.points]
     times += [at for phase in phases for at in (phase.start, phase.end)]
     if not times or max(times) <= min(times):
         return None
     axis = Scale(min(times), max(times), LEFT, RIGHT)
-    panels = tuple(
-        _panel(name, series, least, absent, axis, TOP + number * (PANEL_HEIGHT + GAP))
-        for number, (name, series, least, absent) in enumerate(rows)
-    )
+    panels: list[Panel] = []
+    top = TOP
+    for row in rows:
+        panels.append(_panel(row, axis, top))
+        top += panels[-1].height + GAP
     bottom = panels[-1].top + panels[-1].height
     length = axis.high - axis.low
     return Timeline(
@@ -188,35 +189,35 @@ def build(
         height=bottom + 36,
         left=LEFT,
         right=RIGHT,
-        panels=panels,
+        panels=tuple(panels),
         bands=tuple(_band(phase, axis) for phase in phases),
         ticks=tuple(Tick(round(axis(axis.low + at), 1), significant(at)) for at in ticks(0, length, 8)),
         axis_y=bottom,
     )
 
 
-def _panel(name: str, series: Sequence[_Series], least: float, absent: str, axis: Scale, top: float) -> Panel:
-    if not series:
-        return Panel(name, "", top, PANEL_HEIGHT, (), (), absent)
-    values = [value for one in series for _, value in one.points]
+def _panel(row: _Row, axis: Scale, top: float) -> Panel:
+    if not row.series:
+        return Panel(row.name, "", top, ABSENT_HEIGHT, (), (), row.absent)
+    values = [value for one in row.series for _, value in one.points]
     low, high = min(values), max(values)
-    if name == "Temperature":
-        low, high = padded(low, high, least)
+    if row.name == "Temperature":
+        low, high = padded(low, high, row.least)
     else:
         # Frequencies, memory and times are amounts: drawn from zero, or small changes look like cliffs.
-        low, high = 0.0, max(high, least) * 1.06
+        low, high = 0.0, max(high, row.least) * 1.06
     scale = Scale(low, high, top + PANEL_HEIGHT, top)
     colours: dict[str, int] = {}
     lines: list[Line] = []
-    for one in series:
+    for one in row.series:
         colour = colours.setdefault(one.label.removesuffix(" cap"), len(colours) % MOST_LINES + 1)
         lines.append(_line(one, f"s{colour}", axis, scale))
     return Panel(
-        title=name,
-        unit=series[0].unit,
+        title=row.name,
+        unit=row.series[0].unit,
         top=top,
         height=PANEL_HEIGHT,
-        ticks=tuple(Tick(round(scale(at), 1), significant(at)) for at in ticks(low, high, 3)),
+        ticks=tuple(Tick(round(scale(at), 1), significant(at)) for at in ticks(low, high, 4)),
         lines=tuple(_apart(lines, top, top + PANEL_HEIGHT)),
     )
 
@@ -245,18 +246,14 @@ def _band(phase: Phase, axis: Scale) -> Band:
     return Band(phase.name, phase.name, float(coordinate(start)), float(coordinate(max(end - start, 1.0))))
 
 
-_Row = tuple[str, list[_Series], float, str]
-
-
 def _describe(rows: Sequence[_Row], phases: Sequence[Phase], length: float) -> str:
     parts = [f"{significant(length)} s on the time axis."]
-    for name, series, _, absent in rows:
-        if not series:
-            parts.append(f"{name}: {absent}.")
-            continue
-        for one in series:
+    for row in rows:
+        if not row.series:
+            parts.append(f"{row.name}: {row.absent}.")
+        for one in row.series:
             values = [value for _, value in one.points]
-            parts.append(f"{name}, {one.label}: {span(min(values), max(values))} {one.unit}.")
+            parts.append(f"{row.name}, {one.label}: {span(min(values), max(values))} {one.unit}.")
     if phases:
         told = ", ".join(f"{phase.name} {significant(phase.end - phase.start)} s" for phase in phases)
         parts.append(f"Phases: {told}.")

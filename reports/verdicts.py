@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
+from harness.analysis.verdict import VerdictInfo, judge
 from harness.model import METRICS, TARGET_METRICS, CaseStatus, Targets, TargetVerdict
 from reports.cases import Case, Notes, case_name
 from reports.charts import Scale
@@ -27,30 +27,6 @@ _TITLES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One target judged over the repetitions of a case.
-
-    Args:
-        verdict: how it ended.
-        value: what was judged, in the unit of the target's metric; None when not measured.
-        low, high: ends of the interval around it; None when there is none.
-        count: repetitions the value comes from.
-        reason: why it was not measured, or is inconclusive; "" otherwise.
-    """
-
-    verdict: TargetVerdict
-    value: float | None
-    low: float | None
-    high: float | None
-    count: int
-    reason: str
-
-
-Judge = Callable[[Case, Targets], Mapping[str, Judged]]
-"""Judges a case against every target that its tier sets."""
-
-
 def limits_of(targets: Targets) -> Mapping[str, float]:
     """The targets a tier sets, by name, in the order of tables."""
     limits = {name: getattr(targets, name) for name in TARGET_METRICS}
@@ -70,20 +46,20 @@ def target_heads(targets: Targets) -> tuple[TargetHead, ...]:
     return tuple(heads)
 
 
-def verdict_rows(cases: Iterable[Case], targets: Targets, judge: Judge, notes: Notes) -> tuple[VerdictRow, ...]:
+def verdict_rows(cases: Iterable[Case], targets: Targets, notes: Notes) -> tuple[VerdictRow, ...]:
     """One row per case that ran or was to run; refused and skipped ones are listed elsewhere with their reasons."""
-    return tuple(verdict_row(case, targets, judge, notes) for case in cases if case.ran)
+    return tuple(verdict_row(case, targets, notes) for case in cases if case.ran)
 
 
-def verdict_row(case: Case, targets: Targets, judge: Judge, notes: Notes) -> VerdictRow:
-    judged = judge(case, targets)
+def verdict_row(case: Case, targets: Targets, notes: Notes) -> VerdictRow:
+    judged = judge(targets, case.repetitions)
     limits = limits_of(targets)
     cells = tuple(_cell(name, limit, judged[name], notes) for name, limit in limits.items())
     measured, planned = len(case.measured), len(case.repetitions)
     return VerdictRow(case_name(case), overall(case, judged, notes), cells, f"{measured} of {planned}")
 
 
-def overall(case: Case, judged: Mapping[str, Judged], notes: Notes) -> VerdictCell:
+def overall(case: Case, judged: Mapping[str, VerdictInfo], notes: Notes) -> VerdictCell:
     """The verdict of a case: one missed target fails it, one open keeps it open, and a target that nothing measures
     yet is counted, not judged."""
     verdicts = [one.verdict for one in judged.values()]
@@ -98,7 +74,7 @@ def overall(case: Case, judged: Mapping[str, Judged], notes: Notes) -> VerdictCe
     return VerdictCell(worst.value, WORDS[worst], count=judged_count)
 
 
-def _why_nothing(case: Case, judged: Mapping[str, Judged]) -> str:
+def _why_nothing(case: Case, judged: Mapping[str, VerdictInfo]) -> str:
     failed = next((one.error for one in case.repetitions if one.error is not None), None)
     if failed is not None:
         return f"{failed.error_class}: {failed.message}"
@@ -107,43 +83,43 @@ def _why_nothing(case: Case, judged: Mapping[str, Judged]) -> str:
     return next((one.reason for one in judged.values() if one.reason), "the tier sets no targets")
 
 
-def _cell(target: str, limit: float, judged: Judged, notes: Notes) -> VerdictCell:
+def _cell(target: str, limit: float, judged: VerdictInfo, notes: Notes) -> VerdictCell:
     word = WORDS[judged.verdict]
     note = notes.number(judged.reason) if judged.reason else 0
     if judged.value is None:
         return VerdictCell(judged.verdict.value, word, note=note, reason=judged.reason)
     unit = unit_of(target)
     interval = ""
-    if judged.low is not None and judged.high is not None:
-        interval = f"{significant(judged.low)}{DASH}{significant(judged.high)}"
+    if judged.interval is not None:
+        interval = f"{significant(judged.interval[0])}{DASH}{significant(judged.interval[1])}"
     return VerdictCell(
         verdict=judged.verdict.value,
         word=word,
         value=f"{significant(judged.value)} {unit}".strip(),
         interval=interval,
-        count=f"n={judged.count}",
-        gauge=gauge(limit, judged.value, judged.low, judged.high),
+        count=f"n={judged.n}",
+        gauge=gauge(limit, judged.value, judged.interval),
         note=note,
         reason=judged.reason,
     )
 
 
-def gauge(limit: float, value: float, low: float | None, high: float | None) -> Gauge:
+def gauge(limit: float, value: float, interval: tuple[float, float] | None) -> Gauge:
     """A strip from 0 to twice the limit: every row of a column has the same scale, so rows can be compared."""
     scale = Scale(0.0, 2 * limit, 2.0, GAUGE_WIDTH - 8)
     return Gauge(
         width=GAUGE_WIDTH,
         limit_x=round(scale(limit), 1),
         value_x=round(scale.clamp(value), 1),
-        low_x=None if low is None else round(scale.clamp(low), 1),
-        high_x=None if high is None else round(scale.clamp(high), 1),
+        low_x=None if interval is None else round(scale.clamp(interval[0]), 1),
+        high_x=None if interval is None else round(scale.clamp(interval[1]), 1),
         over=value > scale.high,
     )
 
 
 def verdict_tally(rows: Sequence[VerdictRow]) -> tuple[Tally, ...]:
     """How many cases pass, fail, are open or not measured."""
-    counts = {verdict: 0 for verdict in WORDS}
+    counts = dict.fromkeys(WORDS, 0)
     for row in rows:
         counts[TargetVerdict(row.overall.verdict)] += 1
     return tuple(Tally(WORDS[verdict], count, verdict.value) for verdict, count in counts.items())

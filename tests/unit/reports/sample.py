@@ -156,7 +156,9 @@ def traces(ms: float, random: Random, begin: float = 5000.0) -> tuple[Trace, ...
     fast = [begin + at for at in _range(length, 0.1)]
     cap = [2850e3 if t - begin < 20 else 2400e3 for t in slow]
     return (
-        Trace(Channel("battery.temperature", "°C", "dumpsys battery", 0.1), slow, [29.8 + (t - begin) / 20 for t in slow]),
+        Trace(
+            Channel("battery.temperature", "°C", "dumpsys battery", 0.1), slow, [29.8 + (t - begin) / 20 for t in slow]
+        ),
         Trace(
             Channel("zone.cpu-big.temperature", "°C", "/sys/class/thermal/thermal_zone3/temp", 0.001),
             slow,
@@ -168,7 +170,9 @@ def traces(ms: float, random: Random, begin: float = 5000.0) -> tuple[Trace, ...
             slow,
             [min(limit, random.choice((2850e3, 2850e3, 2400e3))) for limit in cap],
         ),
-        Trace(Channel("policy4.max_freq", "kHz", "/sys/devices/system/cpu/cpufreq/policy4/scaling_max_freq", 1), slow, cap),
+        Trace(
+            Channel("policy4.max_freq", "kHz", "/sys/devices/system/cpu/cpufreq/policy4/scaling_max_freq", 1), slow, cap
+        ),
         Trace(
             Channel("runner.vm_rss", "MB", "/proc/PID/status VmRSS", 0.004),
             fast,
@@ -204,7 +208,14 @@ def provenance(device: tuple[str, str, str, DeviceKind, float], repeat: int) -> 
 
 
 def steps(at: float, error: ErrorInfo | None = None) -> tuple[StepRecord, ...]:
-    lengths = {Step.SELECT: 0.3, Step.CHECK: 0.1, Step.STORAGE: 0.2, Step.DEPLOY: 3.4, Step.WARM_UP: 1.0, Step.RUN: 31.0}
+    lengths = {
+        Step.SELECT: 0.3,
+        Step.CHECK: 0.1,
+        Step.STORAGE: 0.2,
+        Step.DEPLOY: 3.4,
+        Step.WARM_UP: 1.0,
+        Step.RUN: 31.0,
+    }
     records: list[StepRecord] = []
     for step, length in lengths.items():
         failed = error if error is not None and step is error.step else None
@@ -250,7 +261,9 @@ def run_input(*, repeats: int = 5, hostile: bool = False) -> tuple[RunInput, Sam
             for workload in WORKLOADS:
                 for repeat in range(repeats):
                     at += 40
-                    plan = planned(device=name, kind=device[3], model=model, workload=workload, repeat=repeat, tier=tier)
+                    plan = planned(
+                        device=name, kind=device[3], model=model, workload=workload, repeat=repeat, tier=tier
+                    )
                     if device[0] == "s24-ultra-a" and model is models[1] and workload == "chat" and repeat > 2:
                         error = replace(LOST, message=HOSTILE, advice=HOSTILE) if hostile else LOST
                         plan = replace(plan, status=CaseStatus.FAILED, reason=error)
