@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
-from harness.model import Attached, DeviceFacts, Platform
+from harness.model import AdbEndpoint, Attached, DeviceFacts, Platform
 
 GIB = 1 << 30
 
@@ -78,18 +78,28 @@ def draft(attached: Iterable[Attached]) -> tuple[Drafted, ...]:
     return tuple(drafted)
 
 
-def render(drafted: Iterable[Drafted], lab: Mapping[str, Any] | None = None) -> str:
-    """The YAML of an inventory: the shipped tiers, models, runners, workloads and suites, and these devices."""
+def render(drafted: Iterable[Drafted], *, adb: AdbEndpoint | None = None, host_abi: str | None = None) -> str:
+    """The YAML of an inventory: the shipped tiers, models, runners, workloads and suites, and these devices.
+
+    Args:
+        drafted: the devices; one of platform local has no serial.
+        adb: the server they were seen at, when it is not the usual one.
+        host_abi: ABI of the runners of platform local.
+    """
     import yaml
 
     shipped = yaml.safe_load(files("harness").joinpath("starter.yaml").read_text(encoding="utf-8"))
-    rows = tuple(drafted)
-    head = {"version": 1, "lab": lab or shipped["lab"], "tiers": shipped["tiers"]}
-    lines = [_dump(head), "devices:"]
-    for row in rows:
-        entry = {"id": row.id, "platform": row.platform.value, "tier": row.tier, "match": {"serial": row.serial}}
+    lab = {"name": "my-lab", "adb": asdict(adb or AdbEndpoint())}
+    lines = [_dump({"version": 1, "lab": lab, "tiers": shipped["tiers"]}), "devices:"]
+    for row in drafted:
+        entry: dict[str, Any] = {"id": row.id, "platform": row.platform.value, "tier": row.tier}
+        if row.serial:
+            entry["match"] = {"serial": row.serial}
         flow = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000).strip()
         lines.append(f"  - {flow}  # {_comment(row.model)}; {row.tier}: {_comment(row.why)}")
+    for runner in shipped["runners"]:
+        if host_abi and runner["platform"] == Platform.LOCAL.value:
+            runner["abi"] = host_abi
     rest = {name: shipped[name] for name in ("models", "runners", "workloads", "suites")}
     return "\n".join([*lines, _dump(rest)])
 

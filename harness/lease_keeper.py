@@ -14,6 +14,7 @@ from typing import Protocol
 from device_agents.base import DeviceAgent
 from harness import limits
 from harness.errors import FarmError, Transient
+from harness.leases import same_process
 from harness.model import LeaseInfo
 from harness.plan import ResolvedDevice
 
@@ -58,14 +59,14 @@ class LeaseKeeper:
         """Take the device; returns None when it is ours now, else who has it."""
         lease = replace(self._template, identity=device.facts.identity, expires_at=time.time() + TTL_S)
         holder = self._store.acquire_lease(lease)
-        if not _same_process(holder, lease):
+        if not same_process(holder, lease):
             return holder
         try:
             holder = agent.lease.acquire(lease, limit_s=limits.SHELL_S)
         except FarmError:
             self._store.release_lease(lease)
             raise
-        if not _same_process(holder, lease):
+        if not same_process(holder, lease):
             self._store.release_lease(lease)
             return holder
         with self._lock:
@@ -108,7 +109,3 @@ class LeaseKeeper:
                 with self._lock:
                     if identity in self._held:
                         self._held[identity] = (fresh, agent)
-
-
-def _same_process(one: LeaseInfo, other: LeaseInfo) -> bool:
-    return (one.host, one.pid, one.pid_started) == (other.host, other.pid, other.pid_started)

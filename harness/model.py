@@ -554,7 +554,7 @@ class PlannedCase:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step of one attempt: `started_at` in Unix seconds, `detail` what was seen (JSON-ready), `error` if it failed."""
+    """One step of one attempt: `started_at` in Unix seconds, `detail` what was seen (JSON-ready)."""
 
     step: Step
     attempt: int

@@ -321,10 +321,12 @@ class Placement:
 def placement(workload: Workload, facts: DeviceFacts) -> Placement:
     """Where a workload runs: `threads: auto` means the big cores that a shell process may use, bound to them.
 
-    The cores of a virtual phone are shown, not there, so it is never bound; nor is a host.
+    The cores that a virtual phone shows are not there, so nothing is bound on it; nor on a host.
     """
     if isinstance(workload.threads, int):
         return Placement(workload.threads, None, "given by the workload")
+    if facts.kind is DeviceKind.VIRTUAL:
+        return Placement(1, None, "one: a virtual phone shares the cores of this host with the others")
     big = big_cores(facts)
     if big and facts.kind is DeviceKind.PHONE:
         return Placement(len(big), big, f"the big cores {', '.join(map(str, big))}")

@@ -95,7 +95,7 @@ class Setup:
     deadline: float | None = None
 
 
-class _DeviceGone(Exception):  # noqa: N818 - ends a worker, is no error of the operator's
+class _DeviceGone(Exception):
     """The ladder is exhausted: the worker of this device ends."""
 
 
@@ -158,7 +158,7 @@ class _Worker:
         except FarmError as error:
             self._event("worker_ended", error.message)
             self._setup.reporter.note(self._device_id, error.message)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # The thread ends here: a defect of ours must neither vanish nor stop the other phones.
             self._internal(traceback.format_exc())
         finally:

@@ -69,9 +69,7 @@ def opener(inventory: Inventory) -> Callable[[ResolvedDevice], DeviceAgent]:
     return open_agent
 
 
-def check_assets(
-    models: Iterable[Model], runners: Iterable[Runner], base_dir: Path, *, fetch: bool = True
-) -> Assets:
+def check_assets(models: Iterable[Model], runners: Iterable[Runner], base_dir: Path, *, fetch: bool = True) -> Assets:
     """Check files once each; what is wrong with one refuses only its own cases."""
 
     def attempt(check: Callable[[], ModelFile | RunnerBuild]) -> ModelFile | RunnerBuild | ErrorInfo:
@@ -149,6 +147,6 @@ def require_usable(
     if not ready:
         raise NoDeviceError(
             f"no usable device for {what}. Attached now:\n{describe_attached(attached)}\n"
-            "  what to do: attach a phone that the inventory matches (`farm devices` shows all, `farm init` drafts entries)"
+            "  what to do: attach a phone that the inventory matches; `farm devices` shows all, `farm init` drafts entries"
         )
     return ready

@@ -93,9 +93,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 @click.command()
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="File to write.  [default: the global --inventory]"
-)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.  [default: the global --inventory]")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @click.pass_obj
 def init(context: Context, out: Path | None, force: bool) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from harness.cli.main import Context
+from harness.errors import FarmError, UsageError
 
 if TYPE_CHECKING:
     from harness.inventory import LoadedInventory
@@ -61,14 +62,14 @@ def _examine(context: Context) -> Iterator[Finding]:
         try:
             loaded = compose.load_inventory(context)
             yield Finding("inventory", "ok", f"{context.inventory.name} is valid")
-        except Exception as error:
+        except (FarmError, UsageError) as error:
             yield _failed("inventory", error)
     else:
         yield Finding("inventory", "warning", f"there is no {context.inventory}", "farm init drafts one")
     inventory = loaded.inventory if loaded else None
     try:
         attached = compose.discover(inventory)
-    except Exception as error:
+    except (FarmError, UsageError) as error:
         yield _failed("adb", error)
         attached = ()
     else:
@@ -83,19 +84,14 @@ def _examine(context: Context) -> Iterator[Finding]:
 def _guarded(subject: str, look: Callable[[], Finding]) -> Iterator[Finding]:
     try:
         yield look()
-    except Exception as error:
+    except (FarmError, UsageError) as error:
         yield _failed(subject, error)
 
 
-def _failed(subject: str, error: Exception) -> Finding:
-    """An error of ours as a finding; anything else is a defect and goes on its way."""
-    from harness.errors import FarmError, UsageError
-
+def _failed(subject: str, error: FarmError | UsageError) -> Finding:
     if isinstance(error, FarmError):
         return Finding(subject, "problem", error.message, error.advice)
-    if isinstance(error, UsageError):
-        return Finding(subject, "problem", str(error), "correct it, then run farm doctor again")
-    raise error
+    return Finding(subject, "problem", str(error), "correct it, then run farm doctor again")
 
 
 def _host() -> Finding:
@@ -162,4 +158,6 @@ def _files(loaded: LoadedInventory) -> Iterator[Finding]:
             if isinstance(found, ErrorInfo):
                 yield Finding(f"{kind} {name}", "problem", found.message, found.advice)
             else:
-                yield Finding(f"{kind} {name}", "ok", f"{found.artifact.size / 1e6:.1f} MB, {found.artifact.sha256[:12]}")
+                yield Finding(
+                    f"{kind} {name}", "ok", f"{found.artifact.size / 1e6:.1f} MB, {found.artifact.sha256[:12]}"
+                )

@@ -71,7 +71,7 @@ def summarise(context: Context, store: Store, run: str, pages: Sequence[Path], *
     record = store.run(run)
     tiers = record.tiers if record else {}
     cases = _cases(store.measurements(run))
-    counts = {status: 0 for status in CaseStatus}
+    counts = dict.fromkeys(CaseStatus, 0)
     for rows in cases.values():
         for row in rows:
             counts[row.status] += 1
@@ -135,8 +135,10 @@ def _print_table(cases: Mapping[str, Sequence[MeasurementRow]], tiers: Mapping[s
                 planned.workload_id,
                 f"{measured}/{len(rows)}",
                 *("not measured" if value is None else f"{value:.4g}" for value in figures),
-                ", ".join(f"{name.removesuffix('_max').removesuffix('_min')} {verdict.value}"
-                          for name, verdict in _verdicts(tiers, rows).items()),
+                ", ".join(
+                    f"{name.removesuffix('_max').removesuffix('_min')} {verdict.value}"
+                    for name, verdict in _verdicts(tiers, rows).items()
+                ),
             )
         )
     titles = ("phone", "model", "workload", "measured", *(title for _, title in SHOWN_METRICS), "verdicts")

@@ -1,4 +1,4 @@
-"""The live view of a run: one line per phone on a terminal, plain lines elsewhere. Everything goes to standard error."""
+"""The live view of a run, on standard error: one line per phone on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

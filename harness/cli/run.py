@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli import exits
 from harness.cli.main import Context
 
 if TYPE_CHECKING:
@@ -69,9 +68,7 @@ def _prepare(context: Context, selection: Selection) -> Prepared:
     runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]
     fitting = [runner for runner in runners if any(_could_fit(runner.platform, runner.abi, each) for each in devices)]
     assets = compose.check_assets(models, fitting, loaded.path.resolve().parent)
-    plan = build(
-        _run_id(), inventory, selection, devices, assets, formats=compose.formats, refusal=compose.refusal
-    )
+    plan = build(_run_id(), inventory, selection, devices, assets, formats=compose.formats, refusal=compose.refusal)
     return Prepared(loaded, selection, attached, devices, assets, plan)
 
 
@@ -86,14 +83,14 @@ def _run_id() -> str:
 @click.command()
 @_selection_options
 @click.pass_obj
-def plan(context: Context, **options: Any) -> None:
+def plan(context: Context, /, **options: Any) -> None:
     """Show the cases a run would execute; touches nothing."""
     from harness.cli import plan_view
     from harness.store import Store
 
     prepared = _prepare(context, _selection(options))
     missing = plan_view.missing_bytes(prepared.plan, prepared.devices, prepared.assets, prepared.loaded.inventory)
-    history: dict[str, float] = {}
+    history: Mapping[str, float] = {}
     if Store.exists(context.db_url):
         with Store.open(context.db_url) as store:
             history = store.median_durations()
@@ -119,7 +116,7 @@ def _selection(options: dict[str, Any]) -> Selection:
 @click.option("--report", "report_dir", type=click.Path(path_type=Path), help="Folder for the HTML report.")
 @click.option("--check", is_flag=True, help="Exit with 4 when a target is missed.")
 @click.pass_obj
-def run(context: Context, max_hours: float | None, report_dir: Path | None, check: bool, **options: Any) -> None:
+def run(context: Context, /, max_hours: float | None, report_dir: Path | None, check: bool, **options: Any) -> None:
     """Measure: push, run, collect, store, report."""
     from harness.model import CaseStatus
     from harness.store import Store
@@ -127,7 +124,7 @@ def run(context: Context, max_hours: float | None, report_dir: Path | None, chec
     selection = _selection(options)
     with Store.open(context.db_url) as store:
         prepared = _prepare(context, selection)
-        record = _record(context, prepared)
+        record = _record(prepared)
         store.begin_run(record, prepared.plan.cases)
         planned = prepared.plan.of(CaseStatus.PLANNED)
         _note_unusable(prepared, selection)
@@ -145,7 +142,7 @@ def _note_unusable(prepared: Prepared, selection: Selection) -> None:
             click.echo(f"{device.id}: {device.attached.state.value}: {device.attached.advice}", err=True)
 
 
-def _record(context: Context, prepared: Prepared) -> RunRecord:
+def _record(prepared: Prepared) -> RunRecord:
     from harness.leases import identity_of_this_process
     from harness.model import RunRecord, RunStatus
 
@@ -200,9 +197,7 @@ def _git_sha() -> str:
 @click.option("--report", "report_dir", type=click.Path(path_type=Path), help="Folder for the HTML report.")
 @click.option("--check", is_flag=True, help="Exit with 4 when a target is missed.")
 @click.pass_obj
-def resume(
-    context: Context, run_id: str | None, max_hours: float | None, report_dir: Path | None, check: bool
-) -> None:
+def resume(context: Context, run_id: str | None, max_hours: float | None, report_dir: Path | None, check: bool) -> None:
     """Go on with the newest interrupted run; what is measured is never measured again."""
     from harness.cli import resuming
     from harness.store import Store
@@ -308,5 +303,3 @@ def _run_provenance(record: RunRecord) -> dict[str, Any]:
         "lab": record.lab,
         "suite": record.suite,
     }
-
-
