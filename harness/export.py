@@ -15,7 +15,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import UsageError
-from harness.model import METRICS, TARGET_METRICS, CaseStatus, Measured, Reading, TargetVerdict
+from harness.model import METRICS, TARGET_METRICS, CaseStatus, Measured, Reading
 
 if TYPE_CHECKING:
     from harness.store import MeasurementRow, Store
@@ -86,7 +86,7 @@ def verdicts(store: Store, run: str) -> Mapping[str, Verdicts]:
 
 
 def record(row: MeasurementRow, verdict: Verdicts) -> Record:
-    """One measurement, nested as in JSON lines."""
+    """One measurement, nested as in JSON lines; `verdict` holds those of its case, for the targets its tier sets."""
     planned = row.planned
     error = row.error
     return {
@@ -109,7 +109,7 @@ def record(row: MeasurementRow, verdict: Verdicts) -> Record:
         "started_at": utc(row.started_at),
         "duration_s": row.duration_s,
         "metrics": {name: _metric(row, name) for name in METRICS},
-        "verdicts": {target: verdict.get(target, TargetVerdict.NOT_MEASURED.value) for target in (*TARGET_METRICS,)},
+        "verdicts": dict(verdict),
         "provenance": _provenance(row),
     }
 

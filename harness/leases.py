@@ -76,11 +76,9 @@ def blocker(
     """
     if held is None or held.expires_at <= now:
         return None
-    if (held.reserved or wanted.reserved) and person(held) == person(wanted):
-        return None
-    if not held.reserved and (same_process(held, wanted) or dead(held)):
-        return None
-    return held
+    if held.reserved:
+        return None if person(held) == person(wanted) else held
+    return None if same_process(held, wanted) or dead(held) else held
 
 
 @functools.cache

@@ -18,6 +18,9 @@ from harness.store.schema import HEAD, metadata
 BUSY_MS = 30_000
 """How long a writer of SQLite waits for another one."""
 
+OWN_FOLDER = ".farm"
+"""farm's own folder beside an inventory; it is made when it is missing, no other is."""
+
 _HEADER = b"SQLite format 3\0"
 _POOL = 16
 _OVERFLOW = 48
@@ -148,6 +151,8 @@ def _check_file(path: Path, name: str) -> None:
     """Look at the file before SQLite does."""
     if path.is_dir():
         raise StoreError(f"{name} is a folder", advice="name a file with --db")
+    if path.parent.name == OWN_FOLDER and path.parent.parent.is_dir():
+        _make(path.parent, name)
     if not path.parent.is_dir():
         raise StoreError(
             f"{name}: the folder {path.parent} does not exist", advice="make it, or name another with --db"
@@ -164,6 +169,16 @@ def _check_file(path: Path, name: str) -> None:
             f"{name} is no SQLite database",
             advice="it was left as it is; name another file with --db, or restore a copy",
         )
+
+
+def _make(folder: Path, name: str) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{name}: the folder {folder} cannot be made: {error.strerror or error}",
+            advice="make its parent writable, or name another database with --db",
+        ) from error
 
 
 def _configure(raw: Any, _record: Any) -> None:
