@@ -215,9 +215,10 @@ def _prepare(engine: Engine) -> None:
             if _revision(connection, engine.url) != HEAD:
                 _migrate(connection)
     elif sqlite:
-        # Only a try shows whether it can be written: the lock is taken and given back.
+        # Only a try shows whether it can be written: SQLite takes a writer's lock even on a file it may only read.
         with writing(engine).connect() as connection:
-            connection.begin().rollback()
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+            connection.rollback()
 
 
 def _revision(connection: Connection, address: URL) -> str | None:
