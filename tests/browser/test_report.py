@@ -1,0 +1,242 @@
+"""The report as a reader meets it: opened as a file, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Browser
+from tests.unit.reports.sample import HOSTILE
+
+PAGES = ("flagship.html", "budget.html", "index.html")
+OPEN_ALL = "document.querySelectorAll('details').forEach(box => box.open = true)"
+
+
+def visible_text(browser: Browser, selector: str) -> str:
+    return str(browser.ask("return document.querySelector(arguments[0]).innerText", selector))
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_scrolls_sideways_or_complains(
+    browser: Browser, report: Path, page: str, width: int, dark: bool
+) -> None:
+    browser.screen(width, dark=dark)
+    browser.open(report / page)
+    for script in ("", OPEN_ALL):
+        browser.ask(script)
+        inner, outer = browser.ask("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert inner <= outer
+    assert browser.complaints() == []
+
+
+def test_themes_differ_and_both_follow_the_reader(browser: Browser, report: Path) -> None:
+    colours = {}
+    for dark in (False, True):
+        browser.screen(1280, dark=dark)
+        browser.open(report / "flagship.html")
+        colours[dark] = browser.ask("const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]")
+    assert colours[False] == ["rgb(255, 255, 255)", "rgb(26, 31, 38)"]
+    assert colours[True] == ["rgb(16, 20, 26)", "rgb(227, 231, 236)"]
+
+
+def test_the_verdict_comes_first(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    order = browser.ask("return [...document.querySelectorAll('main > section')].map(s => s.id)")
+    assert order == ["verdict", "metrics", "failures", "not-run", "cases", "devices", "provenance", "data"]
+    text = visible_text(browser, "#verdict")
+    for words in ("≤ 50 ms", "≤ 1000 MB", "pass", "fail", "inconclusive", "not measured", "n=5"):
+        assert words in text
+
+
+def test_every_row_of_a_virtual_phone_is_marked_for_the_eye(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    browser.ask(OPEN_ALL)
+    bare = browser.ask(
+        """return [...document.querySelectorAll('tbody tr')].filter(row =>
+             row.textContent.includes('s24-ultra-a') && !row.textContent.includes('virtual phone')
+             || row.textContent.includes('bench-host') && !row.textContent.includes('not a phone')
+           ).filter(row => !row.closest('details.case') || row.querySelector('a')).map(row => row.textContent)"""
+    )
+    assert bare == []
+    pictures = browser.ask(
+        """return [...document.querySelectorAll('details.case')].map(box => [
+             box.querySelector('summary').textContent.includes('virtual phone'),
+             [...box.querySelectorAll('svg.timeline')].map(s => !!s.querySelector('.stamp') )])"""
+    )
+    assert any(drawn for _, drawn in pictures)
+    assert all(all(drawn) for virtual, drawn in pictures if virtual)
+
+
+def test_not_measured_gives_its_reason_to_the_keyboard(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    empty, described = browser.ask(
+        """const cells = [...document.querySelectorAll('.metrics td, .verdicts td')];
+           const links = [...document.querySelectorAll('a.absent')];
+           return [cells.filter(c => !c.textContent.trim()).length, links.map(a => [
+             a.tabIndex, document.getElementById(a.getAttribute('aria-describedby')).textContent])]"""
+    )
+    assert empty == 0
+    assert described
+    assert all(index == 0 and reason for index, reason in described)
+    browser.ask("document.querySelector('a.absent').focus()")
+    from selenium.webdriver.common.keys import Keys
+
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.ask("return document.activeElement.id") == "note-1"
+
+
+def test_focus_can_be_seen(browser: Browser, report: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    browser.driver.find_element("css selector", "body").send_keys(Keys.TAB)
+    words = "const a = document.activeElement; return [a.textContent, getComputedStyle(a).outlineStyle]"
+    assert browser.ask(words) == ["Skip to the content", "solid"]
+    assert browser.ask("return document.activeElement.getBoundingClientRect().top >= 0")
+
+
+@pytest.mark.parametrize("way", ["opened", "clicked"])
+def test_a_permalink_opens_its_case(browser: Browser, report: Path, way: str) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    case = browser.ask("return [...document.querySelectorAll('details.case')].at(-1).id")
+    if way == "opened":
+        browser.open(report / "flagship.html", f"#{case}")
+    else:
+        browser.driver.find_element("css selector", f"#verdict a[href='#{case}']").click()
+    opened = browser.ask("return [...document.querySelectorAll('details.case[open]')].map(box => box.id)")
+    assert opened == [case]
+    assert browser.ask("return document.activeElement === document.querySelector('details.case[open] > summary')")
+    top = browser.ask("return document.querySelector('details.case[open]').getBoundingClientRect().top")
+    assert -1 <= top < 900
+
+
+def test_a_permalink_to_one_repetition_opens_all_around_it(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    one = browser.ask("return [...document.querySelectorAll('details.repetition')].at(-1).id")
+    assert one.endswith(".4")
+    browser.open(report / "flagship.html", f"#{one}")
+    assert browser.ask(
+        "const b = document.getElementById(arguments[0]); return [b.open, b.checkVisibility()]", one
+    ) == [
+        True,
+        True,
+    ]
+
+
+def test_the_index_leads_to_the_tiers_and_back(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "index.html")
+    assert "78 of 82 measured; 2 failed; 2 refused" in visible_text(browser, ".headline")
+    browser.driver.find_element("link text", "Flagship").click()
+    assert browser.driver.current_url.endswith("/flagship.html")
+    browser.driver.find_element("link text", "All tiers").click()
+    assert browser.driver.current_url.endswith("/index.html")
+
+
+def test_no_request_leaves_the_page(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    browser.ask(OPEN_ALL)
+    asked = [json.loads(entry["message"])["message"] for entry in browser.driver.get_log("performance")]
+    urls = {
+        event["params"]["request"]["url"].partition("#")[0]
+        for event in asked
+        if event["method"] == "Network.requestWillBeSent"
+    }
+    assert urls <= {"about:blank", (report / "flagship.html").as_uri()}
+    assert browser.ask("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_the_policy_stops_what_is_not_ours(browser: Browser, report: Path) -> None:
+    """The policy is in force: an element that a name could have smuggled in does nothing."""
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    browser.ask(
+        """const box = document.createElement('div');
+           box.innerHTML = '<img src="http://127.0.0.1:9/x" onerror="window.ran = 1"><p style="color: red">x</p>';
+           document.body.append(box);
+           const script = document.createElement('script'); script.textContent = 'window.ran = 1';
+           document.body.append(script);"""
+    )
+    assert browser.ask("return window.ran === undefined")
+    assert len([text for text in browser.complaints() if "Content Security Policy" in text]) >= 3
+
+
+@pytest.mark.parametrize("page", ["flagship.html", "index.html"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_hostile_names_are_inert(browser: Browser, hostile: Path, page: str, width: int) -> None:
+    browser.screen(width)
+    browser.open(hostile / page)
+    browser.ask(OPEN_ALL)
+    assert browser.complaints() == []
+    inner, outer = browser.ask("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert inner <= outer
+    shown = visible_text(browser, "body").replace("\n", "")
+    assert HOSTILE.partition("\u202e")[0] in shown
+    assert "[U+202E]gnol[U+202C] javascript:alert(1)" in shown
+    assert browser.ask("return document.querySelectorAll('[href^=\"javascript\" i]').length") == 0
+
+
+def test_data_can_be_saved_as_json_and_csv(browser: Browser, report: Path, downloaded: Callable[[str], Path]) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    rows = json.loads(downloaded("Save as JSON").read_text("utf-8"))
+    with downloaded("Save as CSV").open(encoding="utf-8", newline="") as file:
+        flat = list(csv.DictReader(file))
+    assert len(rows) == len(flat) == 64
+    assert [row["case"] for row in rows] == [row["case"] for row in flat]
+    assert browser.complaints() == []
+
+
+def test_print_shows_logs_and_no_controls(browser: Browser, report: Path) -> None:
+    browser.screen(1280, dark=True)
+    browser.open(report / "flagship.html")
+    pdf = base64.b64decode(
+        browser.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})["data"]
+    )
+    assert pdf.startswith(b"%PDF-")
+    before = browser.ask("return document.querySelector('#failures details.log').open")
+    browser.ask("dispatchEvent(new Event('beforeprint'))")
+    assert browser.ask("return document.querySelector('#failures details.log').open")
+    browser.ask("dispatchEvent(new Event('afterprint'))")
+    assert browser.ask("return document.querySelector('#failures details.log').open") is before is False
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        shown = "const s = getComputedStyle(document.querySelector(arguments[0])); return s.display"
+        assert browser.ask(shown, ".sections") == "none"
+        assert browser.ask(shown, ".print-only") == "block"
+        assert browser.ask("return getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+@pytest.mark.parametrize("page", ["flagship.html", "index.html"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_accessible(browser: Browser, report: Path, axe: str, page: str, width: int, dark: bool) -> None:
+    browser.screen(width, dark=dark)
+    browser.open(report / page)
+    browser.ask("document.querySelectorAll('details.case')[2]?.querySelectorAll('summary').forEach(s => s.click())")
+    browser.ask("document.querySelectorAll('#failures details').forEach(box => box.open = true)")
+    browser.ask(axe)
+    browser.driver.set_script_timeout(120)
+    found = browser.driver.execute_async_script(
+        """const done = arguments[arguments.length - 1];
+           axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})
+              .then(result => done(result.violations.map(v => [v.id, v.nodes.slice(0, 3).map(n => n.html)])))
+              .catch(error => done([['axe', String(error)]]));"""
+    )
+    assert found == []

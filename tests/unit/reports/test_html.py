@@ -1,0 +1,216 @@
+"""The files: one page each, nothing loaded, hostile names inert, written whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import reports
+from harness.errors import UsageError
+from harness.model import CaseResult, CaseStatus
+from harness.store import Store
+from reports.files import file_name, write_atomically
+from reports.html import json_script, visible
+from reports.inputs import RunInput
+from tests.unit.reports.sample import HOSTILE, START, Samples, record, run_input
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and the text of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: list[tuple[str, dict[str, str | None], str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem:
+            self.raw.append((*self.found[-1], data))
+
+
+@pytest.fixture(scope="module")
+def hostile() -> dict[str, str]:
+    run, samples = run_input(hostile=True)
+    return reports.render(run, samples, generated_at=START, history=[run.record])
+
+
+def test_there_is_a_file_per_tier_and_an_index(hostile: dict[str, str]) -> None:
+    assert list(hostile) == ["flagship.html", "budget.html", "index.html"]
+
+
+@pytest.mark.parametrize("name", ["flagship.html", "index.html"])
+def test_only_our_style_and_script_are_allowed(hostile: dict[str, str], name: str) -> None:
+    page = Elements(hostile[name])
+    policy = next(a["content"] for tag, a in page.found if tag == "meta" and a.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    for tag, attributes, text in page.raw:
+        if attributes.get("type") != "application/json":
+            digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+            assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("name", ["flagship.html", "index.html"])
+def test_nothing_is_loaded_and_nothing_inline_runs(hostile: dict[str, str], name: str) -> None:
+    page = Elements(hostile[name])
+    tags = {tag for tag, _ in page.found}
+    assert not tags & {"link", "img", "iframe", "object", "embed", "base", "form"}
+    for _, attributes in page.found:
+        assert not [key for key in attributes if key.startswith("on") or key in ("style", "src", "srcset", "action")]
+        href = attributes.get("href") or "#"
+        assert re.fullmatch(r"#[^\s\"<>]*|[A-Za-z0-9._-]+\.html", href), href
+
+
+def test_hostile_names_are_text_and_cannot_hide_or_reorder(hostile: dict[str, str]) -> None:
+    text = hostile["flagship.html"]
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(&#39;1&#39;)" in text
+    assert "\u202e" not in re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.S)
+    assert "[U+202E]gnol" in text
+    assert sum(tag == "script" for tag, _ in Elements(text).found) == 3
+
+
+def test_ids_are_unique_and_links_lead_somewhere(hostile: dict[str, str]) -> None:
+    page = Elements(hostile["flagship.html"])
+    ids = [attributes["id"] for _, attributes in page.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [str(a["href"]).removeprefix("#") for tag, a in page.found if tag == "a" and str(a["href"])[0] == "#"]
+    assert set(targets) <= set(ids)
+    described = [word for _, a in page.found for word in str(a.get("aria-describedby") or "").split()]
+    assert described
+    assert set(described) <= set(ids)
+
+
+def test_data_survive_embedding(hostile: dict[str, str]) -> None:
+    scripts = {a["id"]: text for tag, a, text in Elements(hostile["flagship.html"]).raw if a.get("type")}
+    rows = json.loads(scripts["data-json"])
+    assert HOSTILE in {row["model"] for row in rows}
+    assert json.loads(scripts["data-csv"]).startswith("run,case,device,")
+
+
+@pytest.mark.parametrize("text", ['"</script><!--<script>"', '"a & b \u2028"'])
+def test_json_inside_a_script_element_cannot_leave_it(text: str) -> None:
+    embedded = str(json_script(text))
+    assert not set(embedded) & set("<>&\u2028")
+    assert json.loads(embedded) == json.loads(text)
+
+
+def test_control_characters_are_shown() -> None:
+    assert visible("a\x1b[2Jb\u200f\ud800\tc\n") == "a[U+001B][2Jb[U+200F][U+D800]\tc\n"
+    assert visible(5) == 5
+
+
+@pytest.mark.parametrize("tier", ["flagship", "mid-range", "../../etc/passwd", "<script>", "", "index", "a b", "ä"])
+def test_file_names_are_plain(tier: str) -> None:
+    name = file_name(tier)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*\.html", name)
+    assert name != "index.html"
+
+
+def test_tiers_that_look_alike_have_files_of_their_own() -> None:
+    assert len({file_name(tier) for tier in ("a b", "a/b", "a-b", "A-B", "a?b")}) == 5
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "x.html"
+    write_atomically(target, "old")
+
+    def broken(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", broken)
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(target, "new")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# --- with a database --------------------------------------------------------------------------------------------------
+
+
+def fill(store: Store, run: RunInput, samples: Samples) -> None:
+    """Put a run into a store as a real one would come there."""
+    from dataclasses import replace
+
+    waits = (CaseStatus.SKIPPED, CaseStatus.REFUSED)
+    plans = [one.planned for one in run.repetitions]
+    fresh = [p if p.status in waits else replace(p, status=CaseStatus.PLANNED, reason=None) for p in plans]
+    store.begin_run(run.record, fresh)
+    for one in run.repetitions:
+        if one.status not in waits:
+            key, started = one.planned.key, one.started_at or 0.0
+            store.start_case(key, 1, started)
+            for step in one.steps:
+                store.add_step(key, step)
+            result = CaseResult(
+                status=one.status,
+                attempt=1,
+                started_at=started,
+                duration_s=one.duration_s or 0.0,
+                metrics=one.metrics,
+                traces=samples.traces(key),
+                itl_ms=samples.itl(key),
+                provenance=one.provenance,
+                error=one.error,
+                log_tail=one.log_tail,
+                commands=one.commands,
+            )
+            store.finish_case(key, result)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'farm.db'}"
+    with Store.open(url) as store:
+        fill(store, *run_input(repeats=2))
+    return url
+
+
+def test_write_makes_the_index_first_and_a_file_per_tier(database: str, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "reports"
+    with Store.open(database) as store:
+        paths = reports.write(store, out=out)
+    assert paths == (out / "index.html", out / "flagship.html", out / "budget.html")
+    text = paths[1].read_text("utf-8")
+    assert "Pixel 8 Pro" in text
+    assert 'class="timeline"' in text
+    assert "plug it in again" not in text
+    assert "needs 9200 MB, 4100 MB are available" in text
+
+
+def test_one_tier_alone(database: str, tmp_path: Path) -> None:
+    with Store.open(database) as store:
+        paths = reports.write(store, tiers=["budget"], out=tmp_path / "r")
+    assert [path.name for path in paths] == ["index.html", "budget.html"]
+    assert "flagship.html" not in paths[0].read_text("utf-8")
+
+
+def test_what_cannot_be_reported_is_said(database: str, tmp_path: Path) -> None:
+    with Store.open(database) as store:
+        with pytest.raises(UsageError, match=r"no case of tier 'nope' \(it has: flagship, budget\)"):
+            reports.write(store, tiers=["nope"], out=tmp_path)
+        with pytest.raises(UsageError, match="no run 'nope'"):
+            reports.write(store, run="nope", out=tmp_path)
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UsageError, match="cannot be written"):
+            reports.write(store, out=tmp_path / "file")
+    with Store.open(f"sqlite:///{tmp_path / 'empty.db'}") as store, pytest.raises(UsageError, match="no run to report"):
+        reports.write(store, out=tmp_path)
+
+
+def test_a_run_that_measured_nothing_has_an_index(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path / 'farm.db'}") as store:
+        store.begin_run(record(), [])
+        (index,) = reports.write(store, out=tmp_path / "r")
+    assert "0 of 0 measured" in index.read_text("utf-8")
