@@ -50,7 +50,7 @@ def run_record(run: str = "20261121-090503-ab12", *, started_at: float = START) 
     )
 
 
-def planned_case(  # noqa: PLR0913 - a test names only what it is about
+def planned_case(
     run: str = "20261121-090503-ab12",
     case: str = "c0ffee000001",
     repeat: int = 1,

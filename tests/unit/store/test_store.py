@@ -84,7 +84,7 @@ def test_a_failed_case_may_be_measured_later(store: Store) -> None:
 
 
 def test_an_unknown_key_is_an_error(store: Store) -> None:
-    with pytest.raises(StoreError, match="no measurement 'nothing.1'"):
+    with pytest.raises(StoreError, match=r"no measurement 'nothing\.1'"):
         store.finish_case("nothing.1", samples.result())
 
 
