@@ -36,7 +36,6 @@ from harness.model import (
 _NEEDED = ("--model", "--host", "--port", "--ctx-size", "--threads", "--n-gpu-layers")
 _WHERE_KNOWN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("--parallel", ("-np", "1")),
-    ("--no-webui", ("--no-webui",)),
     ("--offline", ("--offline",)),
     ("--cache-ram", ("--cache-ram", "0")),
     ("--no-cache-prompt", ("--no-cache-prompt",)),
@@ -46,6 +45,9 @@ _WHERE_KNOWN: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """Option → words given where the build has it: one slot, no web page, no network, no cache of prompts, no fitting of
 sizes to memory behind our back, and a log with times."""
+
+_NO_WEB_PAGE = ("--no-ui", "--no-webui")
+"""The same option under its newer and its older name."""
 
 _CONTEXT_STEP = 256
 """llama.cpp rounds the size of the KV cache up to a multiple of this."""
@@ -88,6 +90,7 @@ class LlamaServer:
         words += ["-tb", str(request.threads), "--host", "127.0.0.1", "--port", str(request.port)]
         words += ["-c", str(context_size(workload))]
         words += llama_options.server_flash_attn(workload, build) + llama_options.server_load_mode(workload, build)
+        words += next(([option] for option in _NO_WEB_PAGE if option in (build.options or ())), [])
         for option, given in _WHERE_KNOWN:
             if build.options is not None and option in build.options:
                 words += given
@@ -115,7 +118,7 @@ class LlamaServer:
         metrics: dict[str, Reading] = {"load_ms": load, **_metrics(run)}
         variant = cpu_variant(output.stderr)
         reported |= {"cpu_variant": variant} if variant else {}
-        reported |= {"prompt_tokens": run.prompt_n, "generated_tokens": run.points[-1][0], "model": run.model}
+        reported |= {"prompt_tokens": run.prompt_n, "generated_tokens": run.points[-1][0]}
         if request.prompt_text is None:
             reported["prompt_seed"] = PROMPT_SEED
         if len(run.itl_ms) != run.points[-1][0] - 1:
@@ -171,7 +174,6 @@ class _Run:
     prompt_ms: float
     points: tuple[tuple[int, float], ...]
     itl_ms: tuple[float, ...]
-    model: str
 
 
 def _read(request: RunRequest, stream: bytes) -> _Run | Problem:
@@ -236,7 +238,7 @@ def _run_of(seen: Sequence[Mapping[str, Any]], request: RunRequest) -> _Run | Pr
     if points[0][0] != 1 or any(b[1] < a[1] for a, b in pairs):
         return _strange("its times do not ascend from the first token")
     itl = tuple(b[1] - a[1] for a, b in pairs if b[0] == a[0] + 1)
-    return _Run(prompt_n, float(last["prompt_ms"]), tuple(points), itl, str(seen[-1].get("model", ""))[:200])
+    return _Run(prompt_n, float(last["prompt_ms"]), tuple(points), itl)
 
 
 def _strange(what: str) -> Problem:

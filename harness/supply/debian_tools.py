@@ -20,8 +20,7 @@ from harness.errors import ErrorClass, Permanent
 from harness.supply.folders import cache_dir, locked, new_folder, runners_dir
 
 PACKAGE = "llama.cpp-tools"
-PROGRAMS = ("llama-bench", "llama-server", "llama-completion", "llama-quantize")
-"""llama-quantize makes models on the phone possible where the host cannot; it is small."""
+PROGRAMS = ("llama-bench", "llama-server")
 
 _C_LIBRARY = ("libc.so.", "libm.so.", "libpthread.so.", "libdl.so.", "librt.so.", "libresolv.so.", "ld-linux")
 """Libraries that belong to the phone's own root file system (package libc6)."""

@@ -22,6 +22,9 @@ from harness.supply.folders import cache_dir, downloads_dir, locked, new_folder,
 
 SOURCE_PACKAGE = "llama-cpp-python"
 SOURCE_VERSION = "0.3.36"
+NAME = "llama.cpp-host"
+"""Name of the folder in an inventory's `runners/`; in the cache the machine's type is added."""
+
 TARGETS = ("llama-bench", "llama-server", "llama-quantize", "llama-completion")
 _BUILD_TOOLS = ("cmake>=3.28", "ninja>=1.11")
 _CMAKE_OPTIONS = (
@@ -53,7 +56,7 @@ class _Tools:
 
 def folder() -> Path:
     """Where the host's build is, or would be."""
-    return runners_dir() / f"llama.cpp-host-{platform.machine() or 'unknown'}"
+    return runners_dir() / f"{NAME}-{platform.machine() or 'unknown'}"
 
 
 def build(*, jobs: int = 1, again: bool = False, say: Say) -> Path:
