@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 _LISTED = 8
+_ALIKE = 4
+"""Characters that a mistyped case id has right, for it to be found again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def find(store: Store, name: str) -> Found:
     if prefix in cases:
         cases = {prefix: cases[prefix]}
     runs = [run for run in ids if name and run.startswith(name)]
-    chosen = _only(name, [*runs, *cases], [*ids, *cases], "run or case")
+    alike = [case_id for _, case_id, _ in store.matching_keys(prefix[:_ALIKE])] if prefix and not cases else []
+    chosen = _only(name, [*runs, *cases], [*ids, *alike], "run or case")
     if chosen in runs:
         return Found(chosen)
     if prefix == name:
