@@ -59,7 +59,7 @@ class ResolvedDevice:
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """Checked models and runners by id: what the check found, or why it refused."""
+    """Checked models and runners by id: what the check found, or why it refused. What fits no device may be left out."""
 
     models: Mapping[str, ModelFile | ErrorInfo]
     runners: Mapping[str, RunnerBuild | ErrorInfo]
@@ -237,7 +237,7 @@ def _case(
     refusal: Refusal,
 ) -> PlannedCase:
     facts = device.facts
-    checked_model, checked_runner = assets.models[model.id], assets.runners[runner.id]
+    checked_model, checked_runner = assets.models.get(model.id), assets.runners.get(runner.id)
     model_sha = checked_model.artifact.sha256 if isinstance(checked_model, ModelFile) else ""
     runner_sha = checked_runner.artifact.sha256 if isinstance(checked_runner, RunnerBuild) else ""
     series = series_key(facts.identity, model.id, runner.id, workload)
@@ -263,9 +263,11 @@ def _case(
     if skip is not None:
         return replace(case, status=CaseStatus.SKIPPED, reason=skip)
     problem: ErrorInfo | None
-    if not isinstance(checked_model, ModelFile):
+    if checked_model is None or checked_runner is None:
+        raise ValueError(f"{model.id} and {runner.id} fit {device.id} but were not checked")
+    if isinstance(checked_model, ErrorInfo):
         problem = checked_model
-    elif not isinstance(checked_runner, RunnerBuild):
+    elif isinstance(checked_runner, ErrorInfo):
         problem = checked_runner
     else:
         problem = refusal(workload, model, checked_model, runner, checked_runner)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from android_runner.adapters import adapter_for, formats_of
+from android_runner.adapters import FORMATS, adapter_for
 from android_runner.base import RunnerAdapter
 from device_agents.base import DeviceAgent
 from harness import artifacts
@@ -41,30 +41,24 @@ def inventory_if_any(context: Context) -> LoadedInventory | None:
 
 def discover(inventory: Inventory | None) -> tuple[Attached, ...]:
     """Every attached device: phones over adb, and this host when the inventory has a device of platform local."""
-    from device_agents import local
-    from device_agents.android import discovery
+    from device_agents import agents
+    from device_agents.local.agent import discover_local
 
-    endpoint = inventory.lab.adb if inventory else AdbEndpoint()
-    platforms = {device.platform for device in inventory.devices} if inventory else {Platform.ANDROID}
-    found: list[Attached] = []
-    if Platform.ANDROID in platforms or not platforms:
-        found += discovery.discover(endpoint)
-    if Platform.LOCAL in platforms:
-        found.append(local.attached())
-    return tuple(found)
+    if inventory is None:
+        return agents.discover(AdbEndpoint())
+    platforms = {device.platform for device in inventory.devices}
+    if platforms == {Platform.LOCAL}:
+        return (discover_local(),)
+    return agents.discover(inventory.lab.adb, local=Platform.LOCAL in platforms)
 
 
 def opener(inventory: Inventory) -> Callable[[ResolvedDevice], DeviceAgent]:
     """How a worker opens the agent of its device."""
 
     def open_agent(device: ResolvedDevice) -> DeviceAgent:
-        if device.attached.platform is Platform.LOCAL:
-            from device_agents.local import LocalAgent
+        from device_agents import agents
 
-            return LocalAgent(device.attached)
-        from device_agents.android.agent import AndroidAgent
-
-        return AndroidAgent(device.attached, inventory.lab.adb, usb=device.entry.usb)
+        return agents.open_agent(device.attached, inventory.lab.adb, usb=device.entry.usb)
 
     return open_agent
 
@@ -78,9 +72,9 @@ def check_assets(models: Iterable[Model], runners: Iterable[Runner], base_dir: P
         except FarmError as error:
             return error.info(Step.CHECK)
 
-    checked_models = {model.id: attempt(functools.partial(artifacts.check_model, model, base_dir)) for model in models}
+    checked_models = {model.id: attempt(functools.partial(artifacts.check_model, model, base_dir, fetch=fetch)) for model in models}
     checked_runners = {
-        runner.id: attempt(functools.partial(artifacts.check_runner, runner, base_dir)) for runner in runners
+        runner.id: attempt(functools.partial(artifacts.check_runner, runner, base_dir, fetch=fetch)) for runner in runners
     }
     return Assets(
         {name: found for name, found in checked_models.items() if not isinstance(found, RunnerBuild)},
@@ -89,7 +83,7 @@ def check_assets(models: Iterable[Model], runners: Iterable[Runner], base_dir: P
 
 
 def formats(runtime: str) -> frozenset[str] | None:
-    return formats_of(runtime)
+    return FORMATS.get(runtime)
 
 
 def refusal(

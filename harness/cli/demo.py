@@ -41,7 +41,7 @@ def main() -> int:
 def _farm(*argv: str, env: Mapping[str, str] | None = None) -> int:
     click.echo(f"$ farm {' '.join(argv)}", err=True)
     return subprocess.run(
-        [sys.executable, "-m", "harness.cli.main", *argv], check=False, env={**os.environ, **(env or {})}
+        [sys.executable, "-m", "harness", *argv], check=False, env={**os.environ, **(env or {})}
     ).returncode
 
 
@@ -70,7 +70,7 @@ def _on_virtual_phones(folder: Path) -> int:
 
 
 def _on_host(folder: Path, why_not: str) -> int:
-    from device_agents import local
+    from device_agents.local.agent import discover_local
     from harness.drafting import Drafted, render
     from harness.model import Platform
 
@@ -78,7 +78,7 @@ def _on_host(folder: Path, why_not: str) -> int:
     inventory = folder / HOST_INVENTORY
     _must("runners", "build", "--target", "host", "--out", str(folder / "runners"))
     _models(folder)
-    facts = local.attached().facts
+    facts = discover_local().facts
     here = Drafted("this-host", "", TIER, "the demo runs here", Platform.LOCAL, facts.model if facts else "this host")
     abi = facts.abis[0] if facts and facts.abis else None
     inventory.write_text(render((here,), host_abi=abi), encoding="utf-8")
