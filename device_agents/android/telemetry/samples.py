@@ -23,6 +23,7 @@ from device_agents.android.telemetry.proc import CpuTicks, cpu_ticks, kib_readin
 from device_agents.android.telemetry.text import EINVAL, number, within
 from device_agents.android.telemetry.thermal import (
     SENSOR_C,
+    ZONE_C,
     parse_thermalservice,
     zone_divisor,
     zone_lie,
@@ -361,7 +362,7 @@ def _zone(file: _FileSource, index: str, samples: list[tuple[float, str]], taken
     divisor = zone_divisor(median_low(possible)) or 1000
     series = _Series("°C", source)
     for uptime_s, value in raw:
-        series.add(uptime_s, within(value / divisor, "°C", source, SENSOR_C, 1 / divisor))
+        series.add(uptime_s, within(value / divisor, "°C", source, ZONE_C, 1 / divisor))
     return series.trace(name)
 
 

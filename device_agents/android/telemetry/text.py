@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from harness.model import Measured, Reading, Unavailable
 
-MAX_BYTES = 4 * 1024 * 1024
-"""Bytes of one output that are looked at; the longest known output of a phone (batterystats) is under 2 MiB."""
+MAX_BYTES = 1024 * 1024
+"""Bytes of one output that are looked at; the longest that is asked for (all properties) is about 100 kB."""
 
 KIB_IN_MB = 1024 / 1_000_000
 """/proc and dumpsys say kB and mean 1024 bytes; MB is 10^6 bytes."""

@@ -19,6 +19,8 @@ TYPE_CPU, TYPE_BATTERY, TYPE_SKIN = 0, 2, 3
 
 SENSOR_C = (-30.0, 124.9)
 """What a sensor of a running phone can say; 125 and -274 are what drivers give without a value."""
+ZONE_C = (5.0, 124.9)
+"""What a zone of a phone in a lab can say; the unit of a zone is told from it."""
 
 _HAL_HEADER = "Current temperatures from HAL:"
 _ENTRY = re.compile(r"^\s*Temperature\{(.{1,400})\}\s*$")
@@ -180,7 +182,7 @@ def zone_temperature(zone_type: str, raw: float, source: str) -> Reading:
     divisor = zone_divisor(raw)
     if divisor is None:
         return Unavailable(f"{source} ({zone_type}) gives {raw:g}, which is no temperature of a running phone")
-    return within(raw / divisor, "°C", f"{source} ({zone_type})", SENSOR_C, 1 / divisor)
+    return within(raw / divisor, "°C", f"{source} ({zone_type})", ZONE_C, 1 / divisor)
 
 
 def parse_thermal_zones(data: bytes) -> Mapping[str, Reading]:

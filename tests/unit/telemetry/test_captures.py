@@ -644,10 +644,9 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
             {
                 f"zone.{name}.temperature": Why("gives no value")
                 for name in (
-                    "bms battery pa_therm1 xo_therm xo_therm_buf case_therm flash_therm tsens_tz_sensor0 "
-                    "tsens_tz_sensor1 tsens_tz_sensor2 tsens_tz_sensor3 tsens_tz_sensor4 tsens_tz_sensor5 "
-                    "tsens_tz_sensor6 tsens_tz_sensor7"
-                ).split()
+                    *("bms", "battery", "pa_therm1", "xo_therm", "xo_therm_buf", "case_therm", "flash_therm"),
+                    *(f"tsens_tz_sensor{index}" for index in range(8)),
+                )
             },
         ),
     ),
@@ -657,9 +656,10 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
             {
                 f"zone.{name}.temperature": Why("gives no value")
                 for name in (
-                    "ufs_therm pa_therm1 pa_therm2 flash_therm pm8998_tz pmi8998_tz pm8005_tz msm_therm quiet_therm "
-                    "xo_therm tsens_tz_sensor0 tsens_tz_sensor1 tsens_tz_sensor2 tsens_tz_sensor3"
-                ).split()
+                    *("ufs_therm", "pa_therm1", "pa_therm2", "flash_therm", "pm8998_tz", "pmi8998_tz", "pm8005_tz"),
+                    *("msm_therm", "quiet_therm", "xo_therm"),
+                    *(f"tsens_tz_sensor{index}" for index in range(4)),
+                )
             },
         ),
     ),
@@ -764,19 +764,19 @@ WITHOUT_PARSER: Mapping[str, str] = {
         ),
         "iOS: farm runs on Android and on this host only",
     ),
-    "aosp_loganalysis/ProcrankParserTest_testProcRankParser.txt": "procrank needs root; /proc/PID/status gives the same",
+    "aosp_loganalysis/ProcrankParserTest_testProcRankParser.txt": "procrank: farm reads /proc/PID/status",
     "battery_historian/power_monitor.txt": "readings of an external power monitor, which farm does not drive",
     "memfault_bort/batterystats_checkin_checkin_content.txt": "batterystats: too coarse for one case, never asked for",
     "memfault_bort/selinux_avc_lines.txt": "a log of denials: farm reports the denial it meets itself",
     "misc_selinux/avc_power_supply_untrusted_app.txt": "a log of denials: farm reports the denial it meets itself",
-    "misc_uhubctl/uhubctl_iphone_port_via_labs.txt": "a hub of the host: its switching is proven by the phone's reading",
+    "misc_uhubctl/uhubctl_iphone_port_via_labs.txt": "the answer of a hub of the host, not of a phone",
     "mvt/ps.txt": "ps: farm asks /proc for the processes it started",
-    "oplus/oplus_chg_kernel_log_lemonadep.txt": "the kernel log of one maker's charger needs root",
+    "oplus/oplus_chg_kernel_log_lemonadep.txt": "kernel log of one maker's charger, which farm does not read",
     "perfetto_docs/battery_counters_sql.txt": "a table out of a trace database; farm records no traces",
     "perfetto_docs/memory_case_study_3.txt": "a configuration, no reading",
-    "perfetto_probes/proc_psi.txt": "/proc/pressure is denied to the shell on phones",
+    "perfetto_probes/proc_psi.txt": "farm does not read /proc/pressure",
     "pixel/pixel_thermal_hal_logcat_shiba.txt": "logcat of one maker; thermalservice gives the same sensors",
-    "samsung_old/batteryservice_logcat_current_now_mA.txt": "logcat of one maker; dumpsys battery gives the same values",
+    "samsung_old/batteryservice_logcat_current_now_mA.txt": "logcat of one maker; dumpsys battery has the same",
 }
 
 

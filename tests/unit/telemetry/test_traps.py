@@ -1,4 +1,4 @@
-"""One test per known trap of what phones answer. The texts here are written for the trap; real outputs are in captures."""
+"""One test or more per known trap of what phones answer. The texts here are made for the trap; captures are real."""
 
 from __future__ import annotations
 
