@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+import psutil
 
 from device_agents.virtual.errors import LabError
 
@@ -18,6 +21,8 @@ FIRST_PORT = 7000
 
 _LAST_PORT = 7999
 _PR_SET_PDEATHSIG = 1
+_START_TRIES = 5
+_START_LIMIT_S = 10.0
 
 
 def environment(port: int, home: Path) -> dict[str, str]:
@@ -48,7 +53,11 @@ def listen() -> socket.socket:
     Raises:
         LabError: every port of the range is taken.
     """
-    for port in range(FIRST_PORT, _LAST_PORT + 1):
+    count = _LAST_PORT - FIRST_PORT + 1
+    # Labs that start at the same time begin at different places.
+    first = secrets.randbelow(count)
+    for offset in range(count):
+        port = FIRST_PORT + (first + offset) % count
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -77,9 +86,39 @@ def start(port: int, home: Path, log: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, nothing that could wait for a lock
             env={**inherited, "HOME": str(home), **environment(port, home)},
         )
+
+
+async def start_anywhere(home: Path, log: Path) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start the server on a free port and wait until it listens there.
+
+    Raises:
+        LabError: it does not.
+    """
+    for _ in range(_START_TRIES):
+        with listen() as probe:
+            port: int = probe.getsockname()[1]
+        server = start(port, home, log)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _START_LIMIT_S
+        while server.poll() is None and loop.time() < deadline:
+            if _listens(server.pid, port):
+                return port, server
+            await asyncio.sleep(0.02)
+        # Somebody else took the port between the probe and the start.
+        server.kill()
+        server.wait()
+    raise LabError(f"the adb server does not start; it says why in {log}", advice="check the adb binary")
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets)
 
 
 async def _open(port: int, request: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

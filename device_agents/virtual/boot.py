@@ -1,6 +1,7 @@
 """Boots one virtual phone: runs as its own process, becomes the parent of the phone's init, and ends with it.
 
-Started by file path as `python -I -S boot.py SPEC_JSON CONTROL_FD`, so it imports the standard library only. It moves
+Started by file path as `python -I -S boot.py CONTROL_FD`, so it imports the standard library only; what to boot is the
+first message on CONTROL_FD. It moves
 into new user, mount, UTS, IPC, network, time and PID namespaces, builds the phone's file tree with mounts, gives every
 capability away, and stays as the phone's init, which starts adbd and obeys the supervisor over CONTROL_FD.
 
@@ -38,7 +39,7 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 32, 4096, 16384, 1 << 18
 _MS_RELATIME = 1 << 21
 _MNT_DETACH = 2
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 15, 4, 24, 38
 _SIOCSIFFLAGS, _IFF_UP_RUNNING = 0x8914, 0x1 | 0x40
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -110,11 +111,20 @@ def _loopback_up() -> None:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP_RUNNING))
 
 
+def _be_called_init() -> None:
+    """Show as `init` in ps: the command line of this machine is none of the phone's business."""
+    _libc.prctl(_PR_SET_NAME, b"init", 0, 0, 0)
+    fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    first, last = int(fields[45]), int(fields[46])
+    ctypes.memset(first, 0, last - first)
+    ctypes.memmove(first, b"init", 4)
+
+
 def _build_tree(spec: dict[str, Any]) -> int:
     """Mount the phone's file tree and make it the root; returns a descriptor of its /proc.
 
     Args:
-        spec: `root` (the shared read-only file system), `state` (folder the simulator writes: sys/, proc/, props/, dumpsys/,
+        spec: `root` (the shared read-only file system), `state` (folder the simulator writes: sys/, proc/, phone/,
             settings/), `storage` (folder for /data/local/tmp), `storage_bytes` (None, or the size of a real small file
             system instead).
     """
@@ -123,10 +133,10 @@ def _build_tree(spec: dict[str, Any]) -> int:
     _mount(root, root, flags=_MS_BIND | _MS_REC)
     os.chdir(root)
     _mount("proc", "proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    for entry in sorted(os.listdir(f"{state}/proc")):
-        target = "proc/" + entry.replace("+", "/")
-        if os.path.exists(target):
-            _bind(f"{state}/proc/{entry}", target, read_only=True)
+    for entry in sorted(Path(state, "proc").iterdir()):
+        target = Path("proc", entry.name.replace("+", "/"))
+        if target.exists():
+            _bind(str(entry), str(target), read_only=True)
     _bind(f"{state}/sys", "sys", read_only=True)
     _bind(f"{state}/phone", "mnt/virtual", read_only=True)
     _bind(f"{state}/settings", "mnt/virtual/settings", read_only=False)
@@ -152,9 +162,9 @@ def _build_dev() -> None:
     _mount("devpts", "dev/pts", "devpts", _MS_NOSUID | _MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
     _mount("tmpfs", "dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=64m")
     for name, target in (("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0")):
-        os.symlink(target, f"dev/{name}")
+        Path("dev", name).symlink_to(target)
     for number, name in ((1, "stdout"), (2, "stderr")):
-        os.symlink(f"/proc/self/fd/{number}", f"dev/{name}")
+        Path("dev", name).symlink_to(f"/proc/self/fd/{number}")
     _read_only("dev")
 
 
@@ -219,7 +229,7 @@ class _Init:
             os.setsid()
             for signum in (signal.SIGCHLD, signal.SIGUSR2, signal.SIGPIPE):
                 signal.signal(signum, signal.SIG_DFL)
-            os.execve(ADBD, ["adbd"], self._environment)  # noqa: S606 - a fixed program of the phone's own tree
+            os.execve(ADBD, ["adbd"], self._environment)
         self._tell({"event": "adbd", "pid": self._adbd})
 
     def _reap(self) -> None:
@@ -289,6 +299,7 @@ class _Init:
 
 def _be_init(spec: dict[str, Any], control: socket.socket) -> NoReturn:
     try:
+        _be_called_init()
         proc = _build_tree(spec)
         _check(_libc.sethostname(b"localhost", 9), "sethostname")
         log = os.open("/dev/null", os.O_RDWR)
@@ -305,8 +316,9 @@ def _be_init(spec: dict[str, Any], control: socket.socket) -> NoReturn:
 
 def main() -> int:
     """Boot the phone that argv describes and wait for its end; returns the exit code of its init."""
-    spec, control = json.loads(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
+    spec = json.loads(control.recv(65536))
     _die_with_parent(spec["parent"])
     try:
         _enter_namespaces(spec["uptime_s"])

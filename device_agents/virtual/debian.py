@@ -127,7 +127,9 @@ def _apt(state: Path, *args: str, limit_s: float) -> str:
             env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
         )
     except subprocess.TimeoutExpired as late:
-        raise LabUnsupported(f"apt-get {args[0]} took longer than {limit_s:.0f} s", advice="check the network") from late
+        raise LabUnsupported(
+            f"apt-get {args[0]} took longer than {limit_s:.0f} s", advice="check the network"
+        ) from late
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
         raise LabUnsupported(
@@ -175,7 +177,13 @@ def fetch(packages: Sequence[str], into: Path) -> list[Package]:
         _fresh_lists(state)
         with tempfile.TemporaryDirectory(prefix="archives-", dir=state) as archives:
             (Path(archives) / "partial").mkdir()
-            install = ("install", "--no-install-recommends", "--download-only", "-o", f"Dir::Cache::archives={archives}/")
+            install = (
+                "install",
+                "--no-install-recommends",
+                "--download-only",
+                "-o",
+                f"Dir::Cache::archives={archives}/",
+            )
             try:
                 _apt(state, *install, *packages, limit_s=_DOWNLOAD_LIMIT_S)
             except LabUnsupported:
@@ -191,7 +199,9 @@ def fetch(packages: Sequence[str], into: Path) -> list[Package]:
 def _unpack(debs: Iterable[Path], into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
     for deb in debs:
-        done = subprocess.run(["dpkg-deb", "--extract", str(deb), str(into)], check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            ["dpkg-deb", "--extract", str(deb), str(into)], check=False, capture_output=True, text=True
+        )
         if done.returncode != 0:
             raise LabUnsupported(f"cannot unpack {deb.name}: {done.stderr.strip()}", advice="free some disk space")
 

@@ -42,8 +42,12 @@ ORDER_LIMIT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PhoneWish:
-    """A phone to start. Args: profile: id of a shipped profile; behaviours: names from BEHAVIOURS; id: in the lab, made from
-    the profile when empty."""
+    """A phone to start.
+
+    Args:
+        profile: id of a shipped profile; behaviours: names from BEHAVIOURS.
+        id: name in the lab; made from the profile when empty.
+    """
 
     profile: str
     behaviours: frozenset[str] = frozenset()
@@ -206,7 +210,14 @@ class Lab:
         content = self._living()
         if content is None:
             return None
-        answer = self._order(op="status")
+        try:
+            answer = self._order(op="status")
+        except LabError:
+            # A lab that is ending right now still has a process for a moment.
+            threading.Event().wait(0.3)
+            if self._living() is None:
+                return None
+            raise
         return self._info({**content, "phones": answer["phones"]})
 
     def info(self) -> LabInfo:
@@ -278,7 +289,14 @@ class Lab:
         charger: Literal["none", "usb", "ac"] | None = None,
         charging: bool | None = None,
     ) -> None:
-        """Change the truth of a phone: percent; °C of all its parts; what is plugged in; whether that fills the battery."""
+        """Change the truth of a phone.
+
+        Args:
+            battery_level: percent.
+            temperature_c: of all its parts.
+            charger: what is plugged in.
+            charging: whether that fills the battery.
+        """
         values = {
             "battery_level": battery_level,
             "temperature_c": temperature_c,
@@ -307,7 +325,9 @@ class Lab:
                 with link.makefile("rb") as answers:
                     answer = json.loads(answers.readline() or b"{}")
         except (OSError, json.JSONDecodeError) as wrong:
-            raise LabError(f"the lab {self.name!r} does not answer: {wrong}", advice="farm lab down, then up") from wrong
+            raise LabError(
+                f"the lab {self.name!r} does not answer: {wrong}", advice="farm lab down, then up"
+            ) from wrong
         if not answer.get("ok"):
             raise LabError(answer.get("message", "the lab ended"), device=answer.get("device", ""))
         return answer["result"]

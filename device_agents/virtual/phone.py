@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device_agents.virtual import boot, sensors
+from device_agents.virtual import boot
 from device_agents.virtual.errors import LabError
 from device_agents.virtual.profiles import Profile
 from device_agents.virtual.relay import Relay
@@ -43,7 +43,12 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class PhoneSpec:
-    """What a phone shall be. Args: id: name in the lab; twin: a second port (Wi-Fi beside USB) leads to the same phone."""
+    """What a phone shall be.
+
+    Args:
+        id: name in the lab.
+        twin: a second port leads to the same phone, as Wi-Fi beside USB does.
+    """
 
     id: str
     serial: str
@@ -56,7 +61,14 @@ class VirtualPhone:
     """Boots the phone, keeps its cable, and moves its sensors."""
 
     def __init__(
-        self, spec: PhoneSpec, listeners: list[socket.socket], *, root: Path, state: Path, folder: Path, note: Callable[[str], None]
+        self,
+        spec: PhoneSpec,
+        listeners: list[socket.socket],
+        *,
+        root: Path,
+        state: Path,
+        folder: Path,
+        note: Callable[[str], None],
     ) -> None:
         """`state`: folder on tmpfs for what the phone shows; `folder`: on disk, for storage and the truth."""
         self.spec = spec
@@ -133,7 +145,7 @@ class VirtualPhone:
         }
         with there:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(boot.__file__)), json.dumps(spec), str(there.fileno())],
+                [sys.executable, "-I", "-S", str(Path(boot.__file__)), str(there.fileno())],
                 pass_fds=[there.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -141,6 +153,7 @@ class VirtualPhone:
                 start_new_session=True,
                 env={"LC_ALL": "C"},
             )
+        here.send(json.dumps(spec).encode())
         self._control = here
         self.boots += 1
         with here:
@@ -237,5 +250,3 @@ class VirtualPhone:
                 await asyncio.wait_for(task, 5.0)
         self.simulator.halt()
         shutil.rmtree(self._state, ignore_errors=True)
-
-

@@ -30,7 +30,8 @@ if child == 0:
     must(libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(14), None), "mount of /proc")
     must(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", ctypes.c_ulong(2), None), "mount of a tmpfs")
     os.mkdir("/tmp/pts")
-    must(libc.mount(b"devpts", b"/tmp/pts", b"devpts", ctypes.c_ulong(10), b"newinstance,ptmxmode=0666"), "mount of devpts")
+    options = b"newinstance,ptmxmode=0666"
+    must(libc.mount(b"devpts", b"/tmp/pts", b"devpts", ctypes.c_ulong(10), options), "mount of devpts")
     os._exit(0)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

@@ -19,7 +19,13 @@ Node = Literal["cpu", "gpu", "skin", "battery", "constant"]
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Cores of one kind. Args: capacity: as in sysfs, 1024 for the fastest; frequencies in kHz; part: ARM part number."""
+    """Cores of one kind.
+
+    Args:
+        capacity: as in sysfs, 1024 for the fastest.
+        min_khz, max_khz: lowest and highest frequency.
+        part: ARM part number.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     cores: int
@@ -53,7 +59,13 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class HalTemperature:
-    """An entry of `dumpsys thermalservice`. Args: type: Android's TemperatureType; hot: seven thresholds in °C, null for NaN."""
+    """An entry of `dumpsys thermalservice`.
+
+    Args:
+        type: Android's TemperatureType.
+        value: shown as it is when `node` is "constant".
+        hot: seven thresholds in °C, null for NaN.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     name: str
@@ -66,8 +78,13 @@ class HalTemperature:
 
 @dataclass(frozen=True, slots=True)
 class ThermalService:
-    """Args: hal: line that names the connection; indent: before each entry; listeners: number printed; lying_status: the
-    global status stays 0 whatever the skin says; cached_c: added to what stands under the stale "Cached temperatures"."""
+    """`dumpsys thermalservice` of a maker.
+
+    Args:
+        hal: line that names the connection; indent: before each entry; listeners: number printed.
+        lying_status: the global status stays 0 whatever the skin says.
+        cached_c: added to what stands under the stale "Cached temperatures".
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     hal: str
@@ -112,9 +129,15 @@ class Battery:
 
 @dataclass(frozen=True, slots=True)
 class Physics:
-    """Power and heat. Args: watts at idle (screen and radio included) and of all cores busy; thermal resistances in K/W and
-    capacities in J/K (cpu to skin, skin to air); trip_c: CPU temperature where the cap starts to fall; span_c: over how many
-    K it falls to floor, a share of the full frequency."""
+    """Power and heat.
+
+    Args:
+        idle_w: at idle, screen and radio included; cpu_w: added when every core is busy at full frequency.
+        cpu_skin_k_per_w, skin_air_k_per_w: thermal resistances; cpu_j_per_k, skin_j_per_k: heat capacities.
+        trip_c: CPU temperature where the frequency cap starts to fall; span_c: over how many K it falls to `floor`, a
+            share of the full frequency.
+        ambient_c: of the air.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     idle_w: float = 0.9
@@ -131,7 +154,13 @@ class Physics:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A phone model. Args: props: Android properties beyond those derived; ram_kb: MemTotal; storage in kB of 1024 bytes."""
+    """A phone model.
+
+    Args:
+        ram_kb: MemTotal; storage_kb, storage_used_kb: of /data, in kB of 1024 bytes.
+        props: Android properties beyond those that are derived.
+        denied: files below /sys that the shell may not read.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     id: str
@@ -168,9 +197,7 @@ class Profile:
     @property
     def fingerprint(self) -> str:
         """Well-formed, and clearly of no real build."""
-        return (
-            f"{self.brand}/{self.product}/{self.device}:{self.android}/{self.build}/virtual:user/release-keys"
-        )
+        return f"{self.brand}/{self.product}/{self.device}:{self.android}/{self.build}/virtual:user/release-keys"
 
 
 _ADAPTER: TypeAdapter[Profile] = TypeAdapter(Profile)

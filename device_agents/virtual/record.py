@@ -107,7 +107,7 @@ def clean_stale(folder: Path) -> bool:
     if is_alive(content["supervisor"]):
         raise LabError(
             f"the lab {content['name']!r} is up (process {int(content['supervisor'][0])})",
-            advice="take it down first: farm lab down",
+            advice=f"take it down first: farm lab down --name {content['name']}",
         )
     end(content["processes"])
     end_adb_servers(folder / "adb")

@@ -19,15 +19,48 @@ ROOTFS_VERSION = 1
 """Raised when the packages or the layout below change; the shims and the preloaded library are hashed anyway."""
 
 PACKAGES = ("adbd", "toybox", "mksh", "coreutils", "libssl3t64", "libstdc++6", "libgomp1", "libcurl4t64")
-"""adbd and a phone's shell; coreutils for what Debian's toybox lacks and for a sha256sum as fast as a phone's; the libraries
-that a pushed llama.cpp needs from the system."""
+"""adbd and a phone's shell; coreutils for what Debian's toybox lacks and for a sha256sum as fast as a phone's; the
+libraries that a pushed llama.cpp needs from the system."""
 
-FROM_COREUTILS = ("sha256sum", "dd", "tr", "stty", "tee", "timeout", "stdbuf", "sort", "cut", "head", "truncate", "nohup")
+FROM_COREUTILS = (
+    "sha256sum",
+    "dd",
+    "tr",
+    "stty",
+    "tee",
+    "timeout",
+    "stdbuf",
+    "sort",
+    "cut",
+    "head",
+    "truncate",
+    "nohup",
+)
 """Commands that Android's toybox has and Debian's lacks, or has in a slow or different form."""
 
 NOT_ON_A_PHONE = frozenset(
-    "blkdiscard dumpe2fs ftpget ftpput httpd init login mdev mkpasswd nbd-client nbd-server oneit openvt passwd sntp su"
-    " reboot halt poweroff df".split()
+    [
+        "blkdiscard",
+        "dumpe2fs",
+        "ftpget",
+        "ftpput",
+        "httpd",
+        "init",
+        "login",
+        "mdev",
+        "mkpasswd",
+        "nbd-client",
+        "nbd-server",
+        "oneit",
+        "openvt",
+        "passwd",
+        "sntp",
+        "su",
+        "reboot",
+        "halt",
+        "poweroff",
+        "df",
+    ]
 )
 
 MOUNT_POINTS = ("proc", "sys", "dev", "mnt/virtual", "data/local/tmp", "apex", "vendor", "odm", "product", "storage")
@@ -119,16 +152,21 @@ def _commands(root: Path) -> None:
 def _toybox_commands(root: Path) -> list[str]:
     loader = next((root / "usr").glob("lib*/ld-linux-*.so.*"), None)
     if loader is None:
-        raise LabUnsupported("the fetched packages hold no dynamic loader", advice="report it; the package layout changed")
+        raise LabUnsupported(
+            "the fetched packages hold no dynamic loader", advice="report it; the package layout changed"
+        )
     libraries = ":".join(str(folder) for folder in sorted((root / "usr/lib").glob("*-linux-gnu")))
     done = subprocess.run(
-        [str(loader), "--library-path", libraries, str(root / "usr/bin/toybox")], check=True, capture_output=True, text=True
+        [str(loader), "--library-path", libraries, str(root / "usr/bin/toybox")],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return [name for name in done.stdout.split() if name not in NOT_ON_A_PHONE]
 
 
 def _library(target: Path) -> None:
-    """Compile the preloaded library with the machine's C compiler, else with ziglang; left out where there is neither."""
+    """Compile the preloaded library with the machine's C compiler, else with ziglang; left out without either."""
     compiler = _compiler()
     if compiler is None:
         return
@@ -138,7 +176,11 @@ def _library(target: Path) -> None:
         [*compiler, "-O2", "-shared", "-fPIC", "-o", str(target), str(source)],
         check=False,
         capture_output=True,
-        env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig"), "ZIG_LOCAL_CACHE_DIR": str(cache_dir() / "zig")},
+        env={
+            **os.environ,
+            "ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig"),
+            "ZIG_LOCAL_CACHE_DIR": str(cache_dir() / "zig"),
+        },
     )
 
 

@@ -116,7 +116,8 @@ def write_fixed(files: Files, profile: Profile, serial: str, boot_id: str, behav
     files.overwrite("proc/sys+kernel+random+boot_id", f"{boot_id}\n")
     files.overwrite("proc/cpuinfo", texts.cpuinfo(profile))
     files.overwrite(
-        "proc/version", f"Linux version 5.15.0-virtual (farm@virtual) ({profile.title}) #1 SMP PREEMPT {os.uname().machine}\n"
+        "proc/version",
+        f"Linux version 5.15.0-virtual (farm@virtual) ({profile.title}) #1 SMP PREEMPT {os.uname().machine}\n",
     )
     files.put(f"{_CPU}/online", f"0-{profile.cores - 1}\n")
     files.put(f"{_CPU}/possible", f"0-{profile.cores - 1}\n")
@@ -241,7 +242,9 @@ def write_services(
     )
     state = "ON" if awake else "OFF"
     files.put("phone/dumpsys/display", f"DISPLAY MANAGER (dumpsys display)\n  mScreenState={state}\n")
-    files.put("phone/dumpsys/window", "WINDOW MANAGER POLICY STATE\n  mDreamingLockscreen=false\n  mInputRestricted=false\n")
+    files.put(
+        "phone/dumpsys/window", "WINDOW MANAGER POLICY STATE\n  mDreamingLockscreen=false\n  mInputRestricted=false\n"
+    )
 
 
 def _battery_text(profile: Profile, gauge: Gauge, settings: Mapping[str, str]) -> str:

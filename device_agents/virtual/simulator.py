@@ -110,9 +110,12 @@ class Simulator:
         if temperature_c is not None:
             cap = physics.cap_for(temperature_c, self._profile.physics)
             state = replace(state, cpu_c=temperature_c, skin_c=temperature_c, battery_c=temperature_c, cap=cap)
-        self._state = state
         self._charger = charger or self._charger
         self._charging = self._charging if charging is None else charging
+        # A moment later the current is the new one too.
+        self._state = physics.step(
+            state, self._profile, load=state.load, seconds=1e-3, charger=self._charger, charging=self._charging
+        )
         self._gauge_due = self._services_due = self._truth_due = 0.0
         if self._proc is not None:
             self._write(time.monotonic())

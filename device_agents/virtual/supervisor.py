@@ -14,15 +14,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
 
 from device_agents.virtual import adbserver, fakes, profiles, record
 from device_agents.virtual.errors import LabError
 from device_agents.virtual.phone import PhoneSpec, VirtualPhone
 from device_agents.virtual.record import Record
+from device_agents.virtual.relay import Relay
 from device_agents.virtual.simulator import TICK_S
 
 READY_LIMIT_S = 60.0
@@ -71,7 +71,10 @@ class Supervisor:
                     for pid in [*(phone.pid for phone in self._phones.values()), self._adb.pid if self._adb else 0]
                     if pid and (known := record.identity(pid))
                 ],
-                "phones": [*map(_describe, self._phones.values()), *(_describe_fake(*fake) for fake in self._fakes.values())],
+                "phones": [
+                    *map(_describe, self._phones.values()),
+                    *(_describe_fake(*fake) for fake in self._fakes.values()),
+                ],
             }
         )
 
@@ -105,9 +108,9 @@ class Supervisor:
 
     async def _bring_up(self, background: list[asyncio.Task[None]]) -> None:
         self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        listeners = {spec["id"]: [adbserver.listen() for _ in range(2 if spec["twin"] else 1)] for spec in self._config["phones"]}
-        with adbserver.listen() as probe:
-            adb_port: int = probe.getsockname()[1]
+        listeners = {
+            spec["id"]: [adbserver.listen() for _ in range(2 if spec["twin"] else 1)] for spec in self._config["phones"]
+        }
         for wanted in self._config["phones"]:
             spec = PhoneSpec(
                 wanted["id"],
@@ -124,12 +127,16 @@ class Supervisor:
             folder = self._folder / "phones" / spec.id
             folder.mkdir(parents=True, exist_ok=True)
             self._phones[spec.id] = VirtualPhone(
-                spec, sockets, root=Path(self._config["root"]), state=self._state / spec.id, folder=folder, note=self._note
+                spec,
+                sockets,
+                root=Path(self._config["root"]),
+                state=self._state / spec.id,
+                folder=folder,
+                note=self._note,
             )
         await asyncio.gather(*(phone.start() for phone in self._phones.values()))
         background.append(asyncio.create_task(self._simulate()))
-        self._adb = adbserver.start(adb_port, self._folder / "adb", self._folder / "adb.log")
-        self._adb_port = adb_port
+        self._adb_port, self._adb = await adbserver.start_anywhere(self._folder / "adb", self._folder / "adb.log")
         self._save()
         background.append(asyncio.create_task(self._mind_cables()))
         if self._config["owner"]:
@@ -141,6 +148,8 @@ class Supervisor:
         while not await adbserver.shell_answers(self._adb_port, serial):
             if not phone.running and phone.failure:
                 raise LabError(phone.failure, device=phone.spec.id)
+            if self._adb is None or self._adb.poll() is not None:
+                raise LabError(f"the adb server ended; it says why in {self._folder / 'adb.log'}")
             await asyncio.sleep(_SHELL_RETRY_S)
 
     async def _take_down(self, background: list[asyncio.Task[None]]) -> None:
@@ -170,7 +179,7 @@ class Supervisor:
             await asyncio.sleep(0.5)
         self._stop.set()
 
-    # --- cables: a plugged phone is listed by whatever adb server runs on the lab's port, as one on USB is -----------------
+    # --- cables: a plugged phone is listed by whatever adb server runs on the lab's port, as one on USB is ---
 
     def _ports(self) -> dict[int, bool]:
         """Port → plugged, of every cable."""
@@ -227,7 +236,11 @@ class Supervisor:
     async def _obey(self, order: dict[str, Any]) -> Any:
         verb = order["op"]
         if verb == "status":
-            return {"adb_server": self._adb is not None and self._adb.poll() is None, "listed": self._listed, "phones": self._status()}
+            return {
+                "adb_server": self._adb is not None and self._adb.poll() is None,
+                "listed": self._listed,
+                "phones": self._status(),
+            }
         if verb == "down":
             self._stop.set()
             return None
@@ -237,26 +250,23 @@ class Supervisor:
         if phone is None:
             raise LabError(f"no running phone {order['phone']!r} in this lab", device=str(order["phone"]))
         relays = phone.relays if order.get("cable") is None else [phone.relays[order["cable"]]]
-        actions: dict[str, Callable[[], None]] = {
-            "replug": lambda: [relay.replug() for relay in relays] and None,
-            "stall": lambda: [relay.stall(order["on"]) for relay in relays] and None,
-            "link_rate": lambda: [relay.limit(order["bytes_per_s"]) for relay in relays] and None,
-            "cut": lambda: [relay.cut() for relay in relays] and None,
-            "kill_adbd": lambda: phone.order(op="kill_adbd"),
-            "reboot": lambda: phone.order(op="reboot"),
-            "set": lambda: phone.simulator.set(**order["values"]),
-        }
-        if verb == "unplug":
-            for relay in relays:
-                relay.unplug()
-                with contextlib.suppress(OSError):
-                    await adbserver.ask(self._adb_port, f"host:disconnect:127.0.0.1:{relay.port}")
-        elif verb in actions:
-            actions[verb]()
-        else:
-            raise LabError(f"unknown order {verb!r}")
+        match verb:
+            case "unplug":
+                await self._unplug(relays)
+            case "kill_adbd" | "reboot":
+                phone.order(op=verb)
+            case "set":
+                phone.simulator.set(**order["values"])
+            case _:
+                _turn(relays, order)
         self._cables_changed.set()
         return None
+
+    async def _unplug(self, relays: Sequence[Relay]) -> None:
+        for relay in relays:
+            relay.unplug()
+            with contextlib.suppress(OSError):
+                await adbserver.ask(self._adb_port, f"host:disconnect:127.0.0.1:{relay.port}")
 
     async def _restart_adb(self) -> None:
         if self._adb is not None:
@@ -282,6 +292,22 @@ class Supervisor:
                 }
             )
         return [*rows, *(_describe_fake(*fake) for fake in self._fakes.values())]
+
+
+def _turn(relays: Sequence[Relay], order: dict[str, Any]) -> None:
+    """Carry out an order that concerns cables only."""
+    for relay in relays:
+        match order["op"]:
+            case "replug":
+                relay.replug()
+            case "stall":
+                relay.stall(order["on"])
+            case "link_rate":
+                relay.limit(order["bytes_per_s"])
+            case "cut":
+                relay.cut()
+            case unknown:
+                raise LabError(f"unknown order {unknown!r}")
 
 
 def _describe(phone: VirtualPhone) -> dict[str, Any]:

@@ -158,7 +158,9 @@ def thermalservice_dump(profile: Profile, temperatures: Temperatures) -> str:
 
 
 def _temperature(entry: HalTemperature, value: float) -> str:
-    return f"Temperature{{mValue={value:.1f}, mType={entry.type}, mName={entry.name}, mStatus={status_of(entry, value)}}}"
+    return (
+        f"Temperature{{mValue={value:.1f}, mType={entry.type}, mName={entry.name}, mStatus={status_of(entry, value)}}}"
+    )
 
 
 def _threshold(entry: HalTemperature) -> str:
@@ -190,7 +192,7 @@ def cpuinfo(profile: Profile) -> str:
         for _ in range(cluster.cores):
             blocks.append(
                 f"processor\t: {number}\nBogoMIPS\t: 49.15\n"
-                "Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm dcpop asimddp\n"
+                "Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm asimddp\n"
                 f"CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x1\nCPU part\t: {cluster.part}\n"
                 "CPU revision\t: 0\n"
             )

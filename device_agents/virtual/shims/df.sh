@@ -18,7 +18,7 @@ size() {
   else print "$(( $1 / 1024 ))M"; fi
 }
 row() {
-  typeset use=$(( ($3 * 100 + $2 - 1) / $2 ))
+  typeset use=$(( ($3 + $2 / 100) / ($2 / 100 + 1) ))
   printf '%-20s %10s %10s %10s %4s %s\n' "$1" "$(size $2)" "$(size $3)" "$(size $4)" "$use%" "$5"
 }
 data_row() {
