@@ -1,0 +1,138 @@
+"""Commands and bytes to one phone through adb."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from adbutils.errors import AdbError
+
+from device_agents.android.adb import AdbServer, explain
+from device_agents.base import Progress, ShellResult
+from device_agents.posix.link import Pump, Running, check_command_size, end_process, quoted, stalled
+from harness.errors import ErrorClass, FarmError, Transient
+
+_KILL_S = 5.0
+"""Limit of the call that ends a command on the phone; a phone that answers does so within a second."""
+
+# Ends every process that carries the mark $1 in its environment.
+_KILL_MARKED = """exec 2> /dev/null
+for found in $(grep -l -F "FARM_CALL=$1" /proc/[0-9]*/environ); do
+found=${found#/proc/}; found=${found%/environ}; [ "$found" = "$$" ] || kill -KILL "$found"; done; exit 0"""
+
+
+class AdbLink:
+    """`device_agents.posix.link.Link` to the phone `serial`."""
+
+    def __init__(self, server: AdbServer, serial: str) -> None:
+        self.name = serial
+        self._server = server
+        server.remember(serial)
+
+    def start(self, argv: Sequence[str], *, stdin: bytes | None = None) -> Running:
+        self._server.ready()
+        mark = uuid.uuid4().hex
+        # adb's own failures also end with 255 or 1, so the command's code comes with a mark that only its end prints.
+        command = f"FARM_CALL={mark} {quoted(argv)}; r=$?; echo >&2; echo {mark} $r >&2"
+        check_command_size(command, self.name)
+        options = ("-T",) if stdin is not None else ("-n", "-T")
+        process = subprocess.Popen(
+            self._server.arguments("-s", self.name, "shell", *options, command),
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._server.environment(),
+            start_new_session=True,
+        )
+        return _AdbRunning(self, process, stdin, mark)
+
+    def pour(
+        self, argv: Sequence[str], source: Path, *, offset: int, length: int, limit_s: float, progress: Progress | None
+    ) -> bytes:
+        self._server.ready()
+        deadline = time.monotonic() + limit_s
+        command = quoted(argv)
+        check_command_size(command, self.name)
+        try:
+            with self._server.connection(min(limit_s, 20.0)) as stream:
+                stream.send_command(f"host:transport:{self.name}")
+                stream.check_okay()
+                # A raw stream: its bytes pass one process less than those of `adb shell`, at both ends. It tells no
+                # exit code; that is what the hash is for.
+                stream.send_command(f"exec:{command}")
+                stream.check_okay()
+                descriptor = stream.conn.fileno()
+                pump = Pump(descriptor, descriptor, self.name)
+                complete = pump.send(source, offset, length, deadline=deadline, progress=progress)
+                pump.drain(deadline=deadline)
+        except AdbError as error:
+            raise explain(self._server, self.name, str(error), "starting a transfer") from None
+        except OSError as error:
+            raise explain(self._server, self.name, str(error), "transferring") from None
+        said = pump.said.decode("utf-8", "replace").strip()[-300:]
+        if complete:
+            return bytes(pump.said)
+        if said:
+            raise Transient(
+                f"{self.name}: the transfer ended early: {said}",
+                error_class=ErrorClass.PUSH_FAILED,
+                device=self.name,
+            )
+        raise explain(self._server, self.name, "", "transferring")
+
+    def lost_with_processes(self) -> ErrorClass:
+        return ErrorClass.ADBD_RESTART
+
+    def explained(self, said: str, doing: str) -> FarmError:
+        """The error behind a call that ended without the command's own code."""
+        return explain(self._server, self.name, said, doing)
+
+    def end_marked(self, mark: str) -> bool:
+        """End what a call left on the phone; False when the phone does not answer."""
+        with contextlib.suppress(FarmError):
+            self.start(("sh", "-c", _KILL_MARKED, "farm", mark)).wait(limit_s=_KILL_S)
+            return True
+        return False
+
+
+class _AdbRunning:
+    def __init__(self, link: AdbLink, process: subprocess.Popen[bytes], stdin: bytes | None, mark: str) -> None:
+        self._link = link
+        self._process = process
+        self._stdin = stdin
+        self._mark = mark
+
+    def wait(self, *, limit_s: float) -> ShellResult:
+        try:
+            stdout, stderr = self._process.communicate(self._stdin, timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            end_process(self._process)
+            raise self._late(limit_s) from None
+        ending = re.search(rb"\n" + self._mark.encode() + rb" (\d+)\n", stderr)
+        if ending is None:
+            raise self._link.explained(stderr.decode("utf-8", "replace"), "a command ran")
+        return ShellResult(int(ending[1]), stdout, stderr[: ending.start()] + stderr[ending.end() :])
+
+    def kill(self) -> None:
+        if self._process.poll() is not None:
+            end_process(self._process)
+            return
+        end_process(self._process)
+        # In the background: the caller is on its way out, and the phone may be gone.
+        threading.Thread(target=self._link.end_marked, args=(self._mark,), daemon=True).start()
+
+    def _late(self, limit_s: float) -> Transient:
+        name = self._link.name
+        if self._link.end_marked(self._mark):
+            return Transient(
+                f"{name}: a command took longer than its limit of {limit_s:g} s and was ended",
+                error_class=ErrorClass.TIMED_OUT,
+                device=name,
+            )
+        return stalled(name, f"the phone gave no answer within {limit_s:g} s and cannot be asked for more")

@@ -1,0 +1,73 @@
+"""The state of a phone right now: battery, heat, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from device_agents.android.facts import sections
+from device_agents.android.telemetry import (
+    parse_dumpsys_battery,
+    parse_proc_meminfo,
+    parse_thermal_zones,
+    parse_thermalservice,
+)
+from device_agents.android.telemetry.thermal import zone_role
+from device_agents.posix.link import Link, LinkShell
+from harness.model import Measured, Reading, Unavailable
+
+_SCRIPT = """exec 2> /dev/null
+echo '@@ battery'; dumpsys battery
+echo '@@ thermal'; dumpsys thermalservice
+echo '@@ meminfo'; cat /proc/meminfo
+echo '@@ zones'
+for zone in /sys/class/thermal/thermal_zone*; do
+type= raw=
+read -r type < "$zone/type" && read -r raw < "$zone/temp"
+[ -z "$type" ] || echo "${zone##*/} $type $raw"
+done
+exit 0"""
+
+_NAMES = (
+    "battery_level_pct",
+    "battery_temperature_c",
+    "thermal_status",
+    "skin_temperature_c",
+    "cpu_temperature_c",
+    "memory_available_mb",
+    "power_state_external",
+)
+
+
+class AndroidTelemetry:
+    """`device_agents.base.Telemetry` of the phone behind `link`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def snapshot(self, *, limit_s: float) -> Mapping[str, Reading]:
+        return snapshot_of(LinkShell(self._link).script(_SCRIPT, limit_s=limit_s).stdout)
+
+
+def snapshot_of(output: bytes) -> dict[str, Reading]:
+    """The readings in the output of the script; the hottest true CPU zone where the thermal service gives no CPU."""
+    parts = sections(output)
+    found: dict[str, Reading] = {
+        **parse_dumpsys_battery(parts.get("battery", b"")),
+        **parse_thermalservice(parts.get("thermal", b"")),
+        **parse_proc_meminfo(parts.get("meminfo", b"")),
+    }
+    if not isinstance(found["cpu_temperature_c"], Measured):
+        zones = _cpu_zones(parts.get("zones", b""))
+        if zones:
+            found["cpu_temperature_c"] = max(zones, key=lambda zone: zone.value)
+    return {name: found.get(name, Unavailable("the phone does not tell")) for name in _NAMES}
+
+
+def _cpu_zones(listing: bytes) -> list[Measured]:
+    zones = parse_thermal_zones(listing)
+    return [
+        reading
+        for name, reading in zones.items()
+        if isinstance(reading, Measured)
+        and zone_role(name.removeprefix("zone.").removesuffix(".temperature").partition("@")[0]) == "cpu"
+    ]

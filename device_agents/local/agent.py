@@ -1,0 +1,98 @@
+"""This machine as a device."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+
+from device_agents.android.telemetry import parse_live
+from device_agents.base import Files, Jobs, JobSpec, PhoneLease, Recovery, Shell, Telemetry
+from device_agents.local.facts import host_facts, host_snapshot
+from device_agents.local.link import LocalLink
+from device_agents.posix import detach, netcat
+from device_agents.posix.files import PosixFiles
+from device_agents.posix.jobs import PosixJobs
+from device_agents.posix.lease import PosixLease
+from device_agents.posix.link import LinkShell
+from device_agents.posix.spec import Tools, by_hand
+from harness.errors import FarmError
+from harness.model import Attached, DeviceFacts, DeviceState, Platform, Reading
+
+SERIAL = "localhost"
+
+
+def discover_local(root: Path | None = None) -> Attached:
+    """This machine as an attached device."""
+    return Attached(Platform.LOCAL, SERIAL, (SERIAL,), DeviceState.READY, "", host_facts(root or default_root()))
+
+
+def default_root() -> Path:
+    """Folder that holds what farm keeps on this machine as a device."""
+    return platformdirs.user_cache_path("farm") / "local-device"
+
+
+class LocalAgent:
+    """`device_agents.base.DeviceAgent` of this machine.
+
+    Args:
+        attached: from `discover_local`.
+        sampler: text of the sampler script; None where /proc is absent.
+        root: where files and jobs are kept.
+    """
+
+    def __init__(self, attached: Attached, sampler: str | None, root: Path | None = None) -> None:
+        self.attached = attached
+        self._root = root or default_root()
+        link = LocalLink(attached.serial)
+        samples = sampler if Path("/proc/self/status").exists() else None
+        self.shell: Shell = LinkShell(link)
+        self.files: Files = PosixFiles(link, str(self._root))
+        self.jobs: Jobs = PosixJobs(link, str(self._root), host_tools(), samples, parse_live)
+        self.telemetry: Telemetry = _LocalTelemetry()
+        self.lease: PhoneLease = PosixLease(link, str(self._root))
+        self.recovery: Recovery = _NoRecovery()
+
+    def facts(self, *, limit_s: float) -> DeviceFacts:
+        return host_facts(self._root)
+
+    def alive(self, *, limit_s: float) -> bool:
+        try:
+            return self.shell.run(("true",), limit_s=limit_s).exit_code == 0
+        except FarmError:
+            return False
+
+    def by_hand(self, spec: JobSpec) -> tuple[str, ...]:
+        return by_hand(spec, (), "taskset")
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def host_tools() -> Tools:
+    """What this machine has; Python takes the place of what it lacks."""
+    python = (sys.executable, "-I", "-S")
+    return Tools(
+        detach=("setsid",) if shutil.which("setsid") else (*python, str(Path(detach.__file__))),
+        # Python's own: the several netcats of desktop systems differ in when they close.
+        netcat=(*python, str(Path(netcat.__file__))),
+        taskset=("taskset",) if shutil.which("taskset") else (),
+    )
+
+
+class _LocalTelemetry:
+    def snapshot(self, *, limit_s: float) -> Mapping[str, Reading]:
+        return host_snapshot()
+
+
+class _NoRecovery:
+    """This machine needs no way back to itself."""
+
+    def rungs(self) -> tuple[str, ...]:
+        return ()
+
+    def climb(self, rung: str, *, limit_s: float, alone: bool) -> bool:
+        raise ValueError(f"no recovery step {rung!r} on this machine")

@@ -1,0 +1,379 @@
+"""Content-addressed files on the device.
+
+ROOT/store/SHA256/ holds an artifact whose hash was checked there; ROOT/store/SHA256.part/ one that is on its way. The
+name itself is the marker: a folder gets it, by one rename, only after the hash was right.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from device_agents.base import Deployed, Progress
+from device_agents.posix.link import Link, run_checked, shell_path, text_of
+from harness.errors import ErrorClass, FarmError, Permanent, Transient
+from harness.model import MEGABYTE, Artifact, ArtifactFile
+
+RESERVE_BYTES = 64 * MEGABYTE
+"""Left free on the device for logs and samples of a job, and because Android misbehaves on a full /data."""
+
+_SMALL_S = 30.0
+"""Limit of a question about the store; a busy phone answers within a second."""
+
+_NAMES_PER_CALL = 100
+
+_FINISH = """part=$1 final=$2; shift 2; cd "$part" || exit 1
+for f; do chmod 755 "./$f" || exit 1; done; mv "$part" "$final" || exit 1"""
+
+# Renamed first: a removal that is cut must not leave half an artifact under its checked name.
+_REMOVE = """cd "$1" || exit 1; shift
+for n; do mv "$n" "trash.$n" 2> /dev/null; rm -rf "trash.${n#trash.}" "$n"; done"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Space:
+    """Free bytes, what the store holds (least recently used first), and what jobs use (sha256)."""
+
+    free: int
+    entries: tuple[_Entry, ...]
+    used: frozenset[str]
+
+
+class PosixFiles:
+    """`device_agents.base.Files` in the folder `root` of the device behind `link`."""
+
+    def __init__(self, link: Link, root: str) -> None:
+        self._link = link
+        self._root = root
+        self._store = shell_path(root, "store")
+
+    def missing_bytes(self, artifact: Artifact, *, limit_s: float) -> int:
+        present, there = self._look(artifact, limit_s=limit_s)
+        if present is not None:
+            return 0
+        expected = _by_device_name(artifact)
+        return artifact.size - sum(min(size, expected[name].size) for name, size in there.items() if name in expected)
+
+    def free_bytes(self, *, limit_s: float) -> int:
+        return self._space(limit_s=limit_s).free
+
+    def ensure(
+        self, artifact: Artifact, *, keep: frozenset[str], limit_s: float, progress: Progress | None = None
+    ) -> Deployed:
+        started = time.monotonic()
+        deadline = started + limit_s
+        files = _by_device_name(artifact)
+        present, there = self._look(artifact, limit_s=min(limit_s, _SMALL_S))
+        if present is not None:
+            return Deployed(present, 0, 0, time.monotonic() - started)
+        if artifact.kind == "model":
+            resumed, removed = self._send_model(artifact, there, keep, deadline, progress)
+        else:
+            resumed, removed = self._send_folder(artifact, files, there, keep, deadline, progress)
+        folder = shell_path(self._store, artifact.sha256)
+        path = shell_path(folder, next(iter(files))) if artifact.kind == "model" else folder
+        return Deployed(path, artifact.size - resumed, resumed, time.monotonic() - started, removed)
+
+    # --- one file, hashed while it arrives ---
+
+    def _send_model(
+        self,
+        artifact: Artifact,
+        there: Mapping[str, int],
+        keep: frozenset[str],
+        deadline: float,
+        progress: Progress | None,
+    ) -> tuple[int, tuple[str, ...]]:
+        ((name, file),) = _by_device_name(artifact).items()
+        part = shell_path(self._store, f"{artifact.sha256}.part")
+        target = shell_path(part, name)
+        resumed = there.get(name, 0)
+        if resumed > file.size:
+            resumed = 0
+        removed = self._make_room(artifact, file.size - resumed, keep, deadline)
+        begin = 'mkdir -p "$1" && if [ "$3" = 0 ]; then : > "$2"; fi'
+        run_checked(self._link, begin, part, target, str(resumed), limit_s=_left(deadline), doing="preparing the push")
+        follower = self._link.start(("sh", "-c", text_of("follow.sh"), "farm", target, str(file.size)))
+        try:
+            if resumed < file.size:
+                self._pour_rest(file, target, resumed, deadline, progress)
+            result = follower.wait(limit_s=_left(deadline))
+        except FarmError as error:
+            raise self._explained(error, file.size - resumed, deadline) from error
+        finally:
+            follower.kill()
+        if result.exit_code != 0:
+            said = result.stderr.decode("utf-8", "replace").strip()[-300:]
+            raise Transient(
+                f"{self._link.name}: the push of {file.name} did not complete ({said or 'the file stopped growing'})",
+                error_class=ErrorClass.PUSH_FAILED,
+                advice="farm goes on where it stopped when the push is repeated",
+                device=self._link.name,
+            )
+        arrived = result.stdout.decode("ascii", "replace").strip()
+        if arrived != artifact.sha256:
+            run_checked(self._link, 'rm -rf "$1"', part, limit_s=_left(deadline), doing="removing a wrong copy")
+            raise Transient(
+                f"{self._link.name}: {file.name} arrived with sha256 {arrived} in place of {artifact.sha256}; "
+                "the copy was removed",
+                error_class=ErrorClass.HASH_MISMATCH,
+                advice="if it happens again, check the cable and the phone's storage",
+                device=self._link.name,
+            )
+        final = shell_path(self._store, artifact.sha256)
+        run_checked(self._link, 'mv "$1" "$2"', part, final, limit_s=_left(deadline), doing="completing the push")
+        return resumed, removed
+
+    def _pour_rest(
+        self, file: ArtifactFile, target: str, resumed: int, deadline: float, progress: Progress | None
+    ) -> None:
+        rest = file.size - resumed
+        shifted = None if progress is None else lambda done, _total: progress(resumed + done, file.size)
+        self._link.pour(
+            (
+                "sh",
+                "-c",
+                'now=$(wc -c < "$1"); [ "${now##* }" = "$2" ] || { echo "the partial file changed"; exit 9; }; '
+                'head -c "$3" >> "$1"',
+                "farm",
+                target,
+                str(resumed),
+                str(rest),
+            ),
+            Path(file.path),
+            offset=resumed,
+            length=rest,
+            limit_s=_left(deadline),
+            progress=shifted,
+        )
+
+    # --- many files, hashed when they are there ---
+
+    def _send_folder(
+        self,
+        artifact: Artifact,
+        files: Mapping[str, ArtifactFile],
+        there: Mapping[str, int],
+        keep: frozenset[str],
+        deadline: float,
+        progress: Progress | None,
+    ) -> tuple[int, tuple[str, ...]]:
+        part = shell_path(self._store, f"{artifact.sha256}.part")
+        candidates = [name for name, size in there.items() if name in files and files[name].size == size]
+        digests = self._digests(part, candidates, deadline)
+        missing = [name for name in files if digests.get(name) != files[name].sha256]
+        resumed = artifact.size - sum(files[name].size for name in missing)
+        removed = self._make_room(artifact, artifact.size - resumed, keep, deadline)
+        try:
+            wanted = {name: files[name] for name in missing}
+            self._send_missing(part, wanted, resumed, artifact.size, deadline, progress)
+        except FarmError as error:
+            raise self._explained(error, artifact.size - resumed, deadline) from error
+        digests = self._digests(part, missing, deadline)
+        wrong = [name for name in missing if digests[name] != files[name].sha256]
+        if wrong:
+            raise Transient(
+                f"{self._link.name}: {len(wrong)} of {len(missing)} files arrived with another hash, first {wrong[0]}",
+                error_class=ErrorClass.HASH_MISMATCH,
+                advice="farm sends these again when the push is repeated",
+                device=self._link.name,
+            )
+        programs = [name for name, file in files.items() if file.executable]
+        final = shell_path(self._store, artifact.sha256)
+        run_checked(self._link, _FINISH, part, final, *programs, limit_s=_left(deadline), doing="completing the push")
+        return resumed, removed
+
+    def _send_missing(
+        self,
+        part: str,
+        missing: Mapping[str, ArtifactFile],
+        before: int,
+        total: int,
+        deadline: float,
+        progress: Progress | None,
+    ) -> None:
+        folders = sorted({str(PurePosixPath(part, name).parent) for name in missing} | {part})
+        has_tar = run_checked(
+            self._link,
+            'mkdir -p "$@" && { command -v tar || true; }',
+            *folders,
+            limit_s=_left(deadline),
+            doing="preparing the push",
+        )
+        if not missing:
+            return
+        if has_tar.strip():
+            with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
+                length = _write_tar(Path(archive.name), missing)
+                scaled = None if progress is None else lambda done, _all: progress(min(before + done, total), total)
+                self._link.pour(
+                    ("sh", "-c", 'head -c "$1" | tar -x -f - -C "$2"', "farm", str(length), part),
+                    Path(archive.name),
+                    offset=0,
+                    length=length,
+                    limit_s=_left(deadline),
+                    progress=scaled,
+                )
+            return
+        done = before
+        for name, file in missing.items():
+            self._link.pour(
+                ("sh", "-c", 'head -c "$1" > "$2"', "farm", str(file.size), shell_path(part, name)),
+                Path(file.path),
+                offset=0,
+                length=file.size,
+                limit_s=_left(deadline),
+                progress=None,
+            )
+            done += file.size
+            if progress is not None:
+                progress(done, total)
+
+    def _digests(self, folder: str, names: list[str], deadline: float) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for first in range(0, len(names), _NAMES_PER_CALL):
+            some = names[first : first + _NAMES_PER_CALL]
+            lines = run_checked(
+                self._link, text_of("digests.sh"), folder, *some, limit_s=_left(deadline), doing="hashing"
+            ).split(b"\n")
+            hashes = [line.split(b" ")[0].decode("ascii", "replace") for line in lines]
+            found.update(zip(some, hashes, strict=False))
+        return found
+
+    # --- the store ---
+
+    def _look(self, artifact: Artifact, *, limit_s: float) -> tuple[str | None, dict[str, int]]:
+        """The path of the artifact when it is there, and the sizes of the files of a cut push."""
+        output = run_checked(
+            self._link, text_of("look.sh"), self._store, artifact.sha256, limit_s=limit_s, doing="looking at the store"
+        )
+        rows = re.findall(r"(?m)^(present|part) +(\d+) (.*)$", output.decode("utf-8", "replace"))
+        folder = shell_path(self._store, artifact.sha256)
+        present = {name: int(size) for state, size, name in rows if state == "present"}
+        if artifact.kind == "model":
+            complete = [name for name, size in present.items() if size == artifact.size]
+            if complete:
+                return shell_path(folder, complete[0]), {}
+        elif present and present == {name: file.size for name, file in _by_device_name(artifact).items()}:
+            return folder, {}
+        if present:
+            # Something else changed it after it was checked: it is no longer what its name says.
+            self._remove([artifact.sha256], limit_s=limit_s)
+        return None, {name: int(size) for state, size, name in rows if state == "part"}
+
+    def _space(self, *, limit_s: float) -> _Space:
+        script = text_of("space.sh")
+        output = run_checked(self._link, script, self._root, limit_s=limit_s, doing="asking for free space")
+        text = output.decode("utf-8", "replace")
+        rows = re.search(r"(?m)^free .*?(\d+) +(\d+) +(-?\d+) +\d+% ", text)
+        if rows is None:
+            raise Transient(
+                f"{self._link.name}: df gives no free space: {text[:200]!r}",
+                error_class=ErrorClass.INTERNAL,
+                device=self._link.name,
+            )
+        entries = tuple(_Entry(name, int(size) * 1024) for size, name in re.findall(r"(?m)^keeps (\d+) (.+)$", text))
+        return _Space(max(int(rows[3]), 0) * 1024, entries, frozenset(re.findall(r"(?m)^uses ([0-9a-f]+)$", text)))
+
+    def _make_room(self, artifact: Artifact, needed: int, keep: frozenset[str], deadline: float) -> tuple[str, ...]:
+        """Remove the least recently used until `needed` bytes fit; nothing when they cannot."""
+        space = self._space(limit_s=_left(deadline))
+        wanted = needed + RESERVE_BYTES
+        if space.free >= wanted:
+            return ()
+        own = {artifact.sha256, f"{artifact.sha256}.part"}
+        kept = keep | space.used
+        removable = [entry for entry in space.entries if entry.name not in own and _hash_of(entry.name) not in kept]
+        chosen: list[_Entry] = []
+        for entry in removable:
+            if space.free + sum(each.size for each in chosen) >= wanted:
+                break
+            chosen.append(entry)
+        if space.free + sum(each.size for each in chosen) < wanted:
+            raise self._storage_full(needed, space, sum(entry.size for entry in removable))
+        self._remove([entry.name for entry in chosen], limit_s=_left(deadline))
+        return tuple(_hash_of(entry.name) for entry in chosen)
+
+    def _remove(self, names: Iterable[str], *, limit_s: float) -> None:
+        run_checked(self._link, _REMOVE, self._store, *names, limit_s=limit_s, doing="removing old files")
+
+    def _storage_full(self, needed: int, space: _Space, removable: int) -> Permanent:
+        held = sum(entry.size for entry in space.entries) - removable
+        return Permanent(
+            f"{self._link.name}: {needed / MEGABYTE:.0f} MB needed (and {RESERVE_BYTES / MEGABYTE:.0f} MB kept free), "
+            f"{space.free / MEGABYTE:.0f} MB free, {removable / MEGABYTE:.0f} MB more by removing unused models, "
+            f"{held / MEGABYTE:.0f} MB of the store in use",
+            error_class=ErrorClass.STORAGE_FULL,
+            advice="delete files on the phone or choose a smaller model",
+            device=self._link.name,
+        )
+
+    def _explained(self, error: FarmError, needed: int, deadline: float) -> FarmError:
+        """`error`, or that the device ran out of space, when that is why."""
+        if error.error_class is not ErrorClass.PUSH_FAILED or "space left" not in error.message:
+            return error
+        try:
+            space = self._space(limit_s=min(_SMALL_S, _left(deadline)))
+        except FarmError:
+            return error
+        return self._storage_full(needed, space, 0)
+
+
+def device_name(name: str) -> str:
+    """Name of a model file on the device: as on the host, without what would break a line or a path."""
+    plain = re.sub(r"[\x00-\x1f\x7f/]", "_", PurePosixPath(name).name)
+    while len(plain.encode("utf-8", "replace")) > 200:
+        plain = plain[1:]
+    return plain if plain.strip(".") else f"model{plain}"
+
+
+def _by_device_name(artifact: Artifact) -> dict[str, ArtifactFile]:
+    if artifact.kind == "model":
+        (file,) = artifact.files
+        return {device_name(file.name): file}
+    for file in artifact.files:
+        path = PurePosixPath(file.name)
+        if path.is_absolute() or ".." in path.parts or re.search(r"[\x00-\x1f\x7f]", file.name):
+            raise Permanent(
+                f"the runner holds a file with the name {file.name!r}, which cannot be deployed",
+                error_class=ErrorClass.RUNNER_INVALID,
+                advice="rename the file or pack the runner again",
+            )
+    return {file.name: file for file in artifact.files}
+
+
+def _hash_of(entry: str) -> str:
+    return entry.removeprefix("trash.").removesuffix(".part")
+
+
+def _write_tar(path: Path, files: Mapping[str, ArtifactFile]) -> int:
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for name, file in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = file.size
+            member.mode = 0o755 if file.executable else 0o644
+            with Path(file.path).open("rb") as content:
+                archive.addfile(member, content)
+    return path.stat().st_size
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise Transient(
+            "the deploy took longer than its limit",
+            error_class=ErrorClass.TIMED_OUT,
+            advice="it goes on where it stopped when it is repeated",
+        )
+    return left

@@ -1,0 +1,222 @@
+# Runs one job detached from whoever started it, and leaves its end in FOLDER/result.
+#
+#   sh supervisor.sh run FOLDER              the supervisor itself: leader of its own session
+#   sh supervisor.sh limit FOLDER PID A B    after A seconds note the placement, after B more end the runner's group
+#
+# FOLDER/spec is data written by the controller: variables, and the functions runner (replaces itself by the runner),
+# detach (replaces itself by its arguments in a new session) and netcat. Times are device uptimes in seconds.
+# Works in mksh, dash and bash; only builtins while the runner works, but for sleep where the shell has none.
+
+mode=$1
+folder=$2
+cd "$folder" || exit 1
+exec 2>> supervisor.log
+trap '' HUP
+. ./spec
+
+uptime_now() {
+  up=
+  [ -r /proc/uptime ] && read -r up _ < /proc/uptime
+  [ -n "$up" ] || up=$(date +%s).00
+}
+
+stamp() {
+  uptime_now
+  echo "$1=$up" >> stamps
+}
+
+# A dead child stays a zombie until it is waited for, and kill -0 counts it as alive.
+alive() {
+  if [ -d /proc/self ]; then
+    line=
+    [ -r "/proc/$1/stat" ] && read -r line < "/proc/$1/stat"
+    case ${line##*) } in '' | Z* | X*) return 1 ;; esac
+    return 0
+  fi
+  kill -0 "$1"
+}
+
+# Start time in clock ticks after boot: tells a process from a later one with the same pid.
+started_at() {
+  ticks=0
+  if [ -r "/proc/$1/stat" ]; then
+    read -r line < "/proc/$1/stat"
+    ticks=$(set -- ${line##*) } && echo "${20}")
+  fi
+}
+
+signal_group() {
+  kill "-$1" "-$2" || kill "-$1" "$2"
+}
+
+end_group() {
+  alive "$1" || { kill -KILL "-$1"; return; }
+  signal_group TERM "$1"
+  tries=0
+  while alive "$1" && [ $tries -lt 60 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+  done
+  signal_group KILL "$1"
+}
+
+note_placement() {
+  allowed=
+  for status in "/proc/$1/task"/*/status; do
+    [ -r "$status" ] || continue
+    while read -r key value; do
+      case $key in
+        Cpus_allowed_list:)
+          case " $allowed " in *" $value "*) ;; *) allowed="$allowed $value" ;; esac
+          break
+          ;;
+      esac
+    done < "$status"
+  done
+  cpuset= cgroup=
+  [ -r "/proc/$1/cpuset" ] && read -r cpuset < "/proc/$1/cpuset"
+  [ -r "/proc/$1/cgroup" ] && while read -r line; do cgroup="$cgroup${cgroup:+;}$line"; done < "/proc/$1/cgroup"
+  [ -z "$allowed" ] || printf 'cpus_allowed=%s\ncpuset=%s\ncgroup=%s\n' "${allowed# }" "$cpuset" "$cgroup" > placement
+}
+
+# The scheduler's own clock stands still while the device sleeps, uptime does not.
+note_clocks() {
+  awake=
+  [ -r "/proc/$$/sched" ] && while read -r key _ value; do
+    case $key in se.exec_start) awake=$value; break ;; esac
+  done < "/proc/$$/sched"
+  uptime_now
+  [ -z "$awake" ] || echo "$1=$up $awake" >> clocks
+}
+
+if [ "$mode" = limit ]; then
+  sleep "$4"
+  note_placement "$3"
+  sleep "$5"
+  echo limit > ended_by
+  signal_group TERM "$3"
+  sleep 3
+  signal_group KILL "$3"
+  exit 0
+fi
+
+# One GET; its answer is in the file probe. The pipe stays open until the server has answered, since several servers
+# drop a request whose sender has closed its end.
+probe() {
+  rm -f probed
+  {
+    printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: close\r\n\r\n' "$ready_path" "$port"
+    tries=0
+    while ! [ -e probed ] && [ $tries -lt 100 ]; do sleep 0.02; tries=$((tries + 1)); done
+  } | {
+    (netcat 127.0.0.1 "$port" > probe)
+    : > probed
+  }
+  line=
+  read -r line < probe
+  case $line in HTTP/*" 200"*) return 0 ;; esac
+  return 1
+}
+
+wait_ready() {
+  uptime_now
+  until=$((${up%.*} + ready_limit))
+  while alive "$pid"; do
+    probe && return 0
+    uptime_now
+    [ "${up%.*}" -lt "$until" ] || { echo not_ready > ended_by; return 1; }
+    sleep 0.05
+  done
+  return 1
+}
+
+# Returns when the answer holds the marker, or when no more can come.
+await_answer() {
+  held=
+  while :; do
+    if IFS= read -r part <&5; then
+      case $held$part in *"$stop_marker"*) stamp answered; return ;; esac
+      held=
+    else
+      held=$held$part
+      case $held in *"$stop_marker"*) stamp answered; return ;; esac
+      [ -z "$closing" ] || return
+      { [ -e closed ] || ! alive "$pid"; } && closing=1
+      [ -n "$closing" ] || sleep 0.03
+    fi
+  done
+}
+
+drive() {
+  wait_ready || return
+  stamp ready
+  : > stream
+  exec 5< stream
+  closing=
+  stamp requested
+  {
+    cat request
+    await_answer
+    alive "$pid" && echo server_done > ended_by
+    end_group "$pid"
+  } | {
+    (netcat 127.0.0.1 "$port" >> stream)
+    : > closed
+  }
+}
+
+cancel() {
+  echo cancel > ended_by
+  signal_group TERM "$pid"
+}
+
+boot=
+[ -r /proc/sys/kernel/random/boot_id ] && read -r boot < /proc/sys/kernel/random/boot_id
+[ -n "$boot" ] || boot=$(sysctl -n kern.boottime)
+note_clocks started
+stamp started
+(detach sh -c '. ./spec; runner') > stdout 2> stderr < /dev/null &
+pid=$!
+trap cancel TERM INT
+started_at "$pid"
+runner_ticks=$ticks
+started_at "$$"
+printf '%s %s %s %s\n%s\n' "$$" "$ticks" "$pid" "$runner_ticks" "$boot" > pid.new
+mv pid.new pid
+(detach sh "$0" limit "$folder" "$pid" "$limit_first" "$limit_rest") > /dev/null < /dev/null &
+timer=$!
+sampler_pid=
+if [ -n "$sampler" ]; then
+  (detach sh "$sampler" "$folder" "$pid" "$memory_s" "$files_s" "$services_s" "$sampler_max") > /dev/null < /dev/null &
+  sampler_pid=$!
+fi
+note_placement "$pid"
+
+if [ -n "$port" ]; then
+  drive
+  end_group "$pid"
+fi
+while :; do
+  wait "$pid"
+  code=$?
+  alive "$pid" || break
+done
+stamp ended
+note_clocks ended
+trap '' TERM INT
+kill -KILL "-$pid"
+signal_group KILL "$timer"
+wait "$timer"
+if [ -n "$sampler_pid" ]; then
+  tries=0
+  while alive "$sampler_pid" && [ $tries -lt 60 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+  done
+  signal_group KILL "$sampler_pid"
+  wait "$sampler_pid"
+fi
+ended=exit
+[ -r ended_by ] && read -r ended < ended_by
+printf 'code=%s\nended_by=%s\n' "$code" "$ended" > result.new
+mv result.new result

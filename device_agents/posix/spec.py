@@ -1,0 +1,174 @@
+"""A job as the text that its supervisor sources, and the end of a job read back."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from device_agents.base import JobSpec
+from harness.errors import ErrorClass, Permanent
+from harness.model import HttpRequest, Measured, Reading, Unavailable
+
+OUTPUT_BLOCKS_MAX = 1 << 20
+"""`ulimit -f` of a runner, in blocks of 512 bytes (512 MiB): a runaway log must not fill the device."""
+
+_SUSPENDED_RESOLUTION_S = 0.1
+"""The scheduler's clock is read up to a tick late at both ends."""
+
+_KEY = re.compile(r"[A-Za-z0-9._-]+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Command lines, as argv, of what a device may lack.
+
+    Args:
+        detach: runs its arguments in a new session.
+        netcat: takes host and port, copies between the connection and its standard streams.
+        taskset: takes a hexadecimal mask and a command; empty where affinity cannot be set.
+    """
+
+    detach: tuple[str, ...] = ("setsid",)
+    netcat: tuple[str, ...] = ("nc",)
+    taskset: tuple[str, ...] = ("taskset",)
+
+
+def check(spec: JobSpec, tools: Tools) -> None:
+    """Raise Permanent when `spec` cannot be run as it is."""
+    if not _KEY.fullmatch(spec.key) or spec.key.strip(".") == "":
+        raise Permanent(f"{spec.key!r} is no key of a job", error_class=ErrorClass.INTERNAL)
+    for name in spec.env:
+        if not _VARIABLE.fullmatch(name):
+            raise Permanent(
+                f"{name!r} is no name of an environment variable",
+                error_class=ErrorClass.WORKLOAD_UNSUPPORTED,
+                advice="use letters, digits and underscores in `env` of the workload",
+            )
+    texts = (*spec.argv, *spec.env.values(), spec.cwd)
+    if not spec.argv or any("\0" in text for text in texts):
+        raise Permanent("a command with a NUL character, or none", error_class=ErrorClass.WORKLOAD_UNSUPPORTED)
+    if spec.cpus is not None and not tools.taskset:
+        raise Permanent(
+            "this device cannot pin a process to cores",
+            error_class=ErrorClass.WORKLOAD_UNSUPPORTED,
+            advice="leave the cores to the system",
+        )
+    if spec.http is not None and (b"\n" in spec.http.stop_marker or b"\0" in spec.http.stop_marker):
+        raise Permanent("a stop marker of several lines", error_class=ErrorClass.INTERNAL)
+
+
+def spec_text(spec: JobSpec, tools: Tools, sampler: str) -> str:
+    """The file `spec` of a job folder. `sampler`: path of the sampler on the device, "" for none."""
+    limit = max(spec.limit_s, 0.2)
+    first = min(1.0, limit / 2)
+    sampling = spec.sampling if sampler else None
+    variables: dict[str, str] = {
+        "limit_first": _seconds(first),
+        "limit_rest": _seconds(limit - first),
+        "needs": tools.taskset[0] if spec.cpus is not None else "",
+        "owner": spec.owner,
+        "sampler": sampler if sampling is not None else "",
+        "memory_s": _seconds(sampling.memory_s) if sampling else "",
+        "files_s": _seconds(sampling.files_s) if sampling else "",
+        "services_s": _seconds(sampling.services_s) if sampling else "",
+        # The limit, the grace after it, and a little: the sampler ends with the runner anyway.
+        "sampler_max": str(ceil(limit) + 10),
+        "port": str(spec.http.port) if spec.http else "",
+        "ready_path": spec.http.ready_path if spec.http else "",
+        "ready_limit": str(ceil(spec.http.ready_limit_s)) if spec.http else "",
+        "stop_marker": spec.http.stop_marker.decode("utf-8", "surrogateescape") if spec.http else "",
+    }
+    pinned = (*tools.taskset, _mask(spec.cpus)) if spec.cpus is not None else ()
+    lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+    lines += [
+        f'detach() {{ exec {shlex.join(tools.detach)} "$@"; }}',
+        f'netcat() {{ exec {shlex.join(tools.netcat)} "$@"; }}',
+        "runner() {",
+        f"ulimit -f {OUTPUT_BLOCKS_MAX}",
+        f"cd {shlex.quote(spec.cwd)} || exit 126",
+        *(f"export {name}={shlex.quote(value)}" for name, value in spec.env.items()),
+        f"exec {shlex.join((*pinned, *spec.argv))}",
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def request_bytes(http: HttpRequest) -> bytes:
+    """The POST of a driven server."""
+    head = (
+        f"POST {http.path} HTTP/1.1\r\nHost: 127.0.0.1:{http.port}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(http.body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + http.body
+
+
+def pairs(text: str) -> dict[str, str]:
+    """Lines NAME=VALUE; the last one of a name counts."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def stamps_of(text: str) -> dict[str, float]:
+    """The file `stamps`: device uptimes in seconds."""
+    found: dict[str, float] = {}
+    for name, value in pairs(text).items():
+        try:
+            found[name] = float(value)
+        except ValueError:
+            continue
+    return found
+
+
+def suspended(clocks: str) -> Reading:
+    """How long the device slept: uptime counts sleep, the scheduler's clock (ms) does not."""
+    try:
+        points = {name: [float(each) for each in value.split()] for name, value in pairs(clocks).items()}
+        (up_start, awake_start), (up_end, awake_end) = points["started"], points["ended"]
+    except (KeyError, ValueError):
+        return Unavailable("the device does not show the scheduler's clock (/proc/PID/sched)")
+    slept = (up_end - up_start) - (awake_end - awake_start) / 1000
+    value = slept if slept > _SUSPENDED_RESOLUTION_S else 0.0
+    return Measured(value, "s", "/proc/uptime against /proc/PID/sched se.exec_start", _SUSPENDED_RESOLUTION_S)
+
+
+def ending(result: Mapping[str, str]) -> tuple[int | None, int | None, str]:
+    """Exit code, signal and `ended_by` of the file `result`; a shell reports signal N as 128 + N."""
+    code = int(result["code"])
+    ended_by = result.get("ended_by", "exit")
+    if 128 < code <= 128 + 64:
+        return None, code - 128, ended_by
+    return code, None, ended_by
+
+
+def _mask(cpus: tuple[int, ...]) -> str:
+    return f"{sum(1 << cpu for cpu in set(cpus)):x}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def by_hand(spec: JobSpec, prefix: Sequence[str], taskset: str) -> tuple[str, ...]:
+    """Plain commands that repeat a job; `prefix` is what brings a command to the device ("adb", "-s", SERIAL, "shell").
+
+    A driven server takes two terminals: the first command is the server, the second one sends the request.
+    """
+    pinned = (taskset, _mask(spec.cpus)) if spec.cpus is not None else ()
+    words = [f"{name}={shlex.quote(value)}" for name, value in spec.env.items()]
+    line = f"cd {shlex.quote(spec.cwd)} && " + " ".join([*words, shlex.join((*pinned, *spec.argv))])
+    commands = [_on_device(prefix, line)]
+    if spec.http is not None:
+        url = f"http://127.0.0.1:{spec.http.port}{spec.http.path}"
+        body = spec.http.body.decode("utf-8", "replace")
+        if prefix:
+            forward = (*prefix[:-1], "forward", f"tcp:{spec.http.port}", f"tcp:{spec.http.port}")
+            commands.append(shlex.join(forward))
+        commands.append(shlex.join(("curl", "-N", "-H", "Content-Type: application/json", "--data", body, url)))
+    return tuple(commands)
+
+
+def _on_device(prefix: Sequence[str], line: str) -> str:
+    return shlex.join((*prefix, line)) if prefix else line

@@ -1,0 +1,53 @@
+"""Every agent passes the same tests: this machine, and a virtual phone behind a real adb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from device_agents.agents import open_agent
+from device_agents.android.agent import AndroidAgent, sampler_text
+from device_agents.android.discovery import discover
+from device_agents.base import DeviceAgent
+from device_agents.local.agent import LocalAgent, discover_local
+from harness.model import AdbEndpoint
+from tests.lab.conftest import RunningLab, start_lab, virtual_lab
+
+__all__ = ["start_lab", "virtual_lab"]
+
+
+@pytest.fixture
+def local_agent(tmp_path: Path) -> Iterator[DeviceAgent]:
+    root = tmp_path / "device $(x) 'y'"
+    agent = LocalAgent(discover_local(root), sampler_text(), root)
+    yield agent
+    agent.jobs.reap(limit_s=20)
+    agent.close()
+
+
+def agent_of(lab: RunningLab, phone: str, monkeypatch: pytest.MonkeyPatch) -> AndroidAgent:
+    """An agent for a phone of `lab`; the process's environment leads to the lab's adb server."""
+    for name, value in lab.info.env.items():
+        monkeypatch.setenv(name, value)
+    serial = lab.info.phone(phone).serial
+    found = [each for each in discover(AdbEndpoint()) if each.facts is not None and each.facts.identity == serial]
+    agent = open_agent(found[0], AdbEndpoint())
+    assert isinstance(agent, AndroidAgent)
+    return agent
+
+
+@pytest.fixture
+def android_agent(virtual_lab: RunningLab, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceAgent]:
+    agent = agent_of(virtual_lab, "pixel-8-pro", monkeypatch)
+    yield agent
+    agent.jobs.reap(limit_s=20)
+    agent.shell.script("rm -rf /data/local/tmp/farm", limit_s=20)
+    agent.close()
+
+
+@pytest.fixture(params=["local", "android"])
+def agent(request: pytest.FixtureRequest) -> DeviceAgent:
+    found: DeviceAgent = request.getfixturevalue(f"{request.param}_agent")
+    return found

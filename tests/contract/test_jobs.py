@@ -1,0 +1,300 @@
+"""Jobs run detached, end by themselves or by the device's own limit, and leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from device_agents.base import DeviceAgent, JobSpec, Sampling
+from device_agents.local.agent import LocalAgent
+from harness.errors import Permanent
+from harness.model import HttpRequest, Measured
+from tests.contract.helpers import is_alive, marked_processes, run_job, spec, wait_done, wait_until
+
+SERVERS = {
+    # Listens after 0.3 s, refuses once with 503, then streams three events and keeps the connection open.
+    "local": (
+        "python3",
+        "-c",
+        """
+import socket, sys, time
+time.sleep(0.3)
+server = socket.socket(); server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(("127.0.0.1", int(sys.argv[1]))); server.listen()
+asked = 0
+while True:
+    peer, _ = server.accept()
+    request = b""
+    while b"\\r\\n\\r\\n" not in request: request += peer.recv(65536)
+    if request.startswith(b"GET"):
+        asked += 1
+        peer.sendall(b"HTTP/1.1 503 Loading\\r\\n\\r\\n" if asked == 1 else b"HTTP/1.1 200 OK\\r\\n\\r\\nok"); peer.close(); continue
+    head, _, body = request.partition(b"\\r\\n\\r\\n")
+    length = int([line for line in head.lower().split(b"\\r\\n") if line.startswith(b"content-length:")][0].split(b":")[1])
+    while len(body) < length: body += peer.recv(65536)
+    peer.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\n")
+    for index in range(3):
+        time.sleep(0.05)
+        peer.sendall(b'data: {"n":%d,"echo":%d}\\n\\n' % (index, len(body)))
+    peer.sendall(b'data: {"stop":tr'); time.sleep(0.1); peer.sendall(b'ue}\\n\\n')
+    time.sleep(60)
+""",
+    ),
+    # The same with toybox: one connection after the other, by a script that reads the request line.
+    "android": (
+        "sh",
+        "-c",
+        """
+sleep 0.3
+cat > answer.sh <<'END'
+read -r line
+length=0
+while IFS= read -r head; do
+  head=${head%?}
+  case $head in '') break ;; [Cc]ontent-[Ll]ength:*) length=${head#*: } ;; esac
+done
+case $line in
+GET*) if [ -e asked ]; then printf 'HTTP/1.1 200 OK\\r\\n\\r\\nok'; else : > asked; printf 'HTTP/1.1 503 Loading\\r\\n\\r\\n'; fi ;;
+*)
+  got=$(head -c "$length" | wc -c)
+  printf 'HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\n'
+  for n in 0 1 2; do sleep 0.05; printf 'data: {"n":%s,"echo":%s}\\n\\n' $n "$got"; done
+  printf 'data: {"stop":tr'; sleep 0.1; printf 'ue}\\n\\n'
+  sleep 60 ;;
+esac
+END
+exec nc -L -s 127.0.0.1 -p "$1" sh answer.sh
+""",
+        "server",
+    ),
+}
+
+
+def platform_of(agent: DeviceAgent) -> str:
+    return "local" if isinstance(agent, LocalAgent) else "android"
+
+
+def work_folder(agent: DeviceAgent, tmp_path: Path) -> str:
+    if isinstance(agent, LocalAgent):
+        return str(tmp_path)
+    folder = "/data/local/tmp/farm/work"
+    agent.shell.run(("mkdir", "-p", folder), limit_s=10)
+    return folder
+
+
+def server_spec(agent: DeviceAgent, tmp_path: Path, port: int, **more: object) -> JobSpec:
+    body = json.dumps({"prompt": [1] * 2000, "note": "ü '\"$(x)"}).encode()
+    http = HttpRequest(port, "/health", 10.0, "/completion", body, b'"stop":true')
+    values: dict[str, object] = {"http": http, "limit_s": 30.0, "sampling": None}
+    values.update(more)
+    argv = (*SERVERS[platform_of(agent)], str(port))
+    return JobSpec(key="server", argv=argv, env={}, cwd=work_folder(agent, tmp_path), **values)  # type: ignore[arg-type]
+
+
+def free_port(agent: DeviceAgent) -> int:
+    return 21000 + (id(agent) // 16) % 8000
+
+
+def test_output_code_and_stamps_come_back(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = spec(
+        "case.1_a-b", 'echo "$1"; echo err >&2; echo "$ODD"; pwd; exit 3', "a 'b' $(c)\nd", env={"ODD": "x;y $(z)\n'"}
+    )
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.files["stdout"].read_bytes() == b"a 'b' $(c)\nd\nx;y $(z)\n'\n/\n"
+    assert output.files["stderr"].read_bytes() == b"err\n"
+    assert (output.exit_code, output.signal, output.ended_by) == (3, None, "exit")
+    assert 0 < output.stamps["started"] <= output.stamps["ended"]
+    assert output.boot_id
+
+
+@pytest.mark.parametrize("code", [0, 1, 126, 127, 255])
+def test_exit_codes(agent: DeviceAgent, tmp_path: Path, code: int) -> None:
+    output = run_job(agent, spec("codes", 'exit "$1"', str(code)), tmp_path / "out")
+    assert (output.exit_code, output.signal) == (code, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGILL, signal.SIGABRT])
+def test_signals(agent: DeviceAgent, tmp_path: Path, number: signal.Signals) -> None:
+    output = run_job(agent, spec("signals", 'kill -"$1" $$', str(int(number))), tmp_path / "out")
+    assert (output.exit_code, output.signal, output.ended_by) == (None, int(number), "exit")
+
+
+def test_program_that_is_absent(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = JobSpec("absent", ("/no/such program",), {}, "/", 10.0, sampling=None)
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.exit_code == 127
+    assert b"/no/such program" in output.files["stderr"].read_bytes()
+
+
+def test_folder_that_is_absent(agent: DeviceAgent, tmp_path: Path) -> None:
+    assert run_job(agent, spec("nocwd", "true", cwd="/no/such/folder"), tmp_path / "out").exit_code == 126
+
+
+def test_limit_ends_the_whole_group_on_the_device(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = spec("limit", "sleep 300 & echo $!; sleep 300", limit_s=1.0)
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.ended_by == "limit"
+    assert output.signal == signal.SIGTERM
+    assert 0.8 < output.stamps["ended"] - output.stamps["started"] < 4
+    assert not is_alive(agent, int(output.files["stdout"].read_bytes()))
+
+
+def test_limit_ends_what_ignores_the_first_signal(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = spec("stubborn", "trap '' TERM; while :; do sleep 0.2; done", limit_s=0.6)
+    output = run_job(agent, job, tmp_path / "out")
+    assert (output.ended_by, output.signal) == ("limit", signal.SIGKILL)
+
+
+def test_running_job_is_seen_found_and_ended(agent: DeviceAgent) -> None:
+    handle = agent.jobs.start(spec("long", "sleep 300 & sleep 300"), limit_s=20)
+    assert agent.jobs.poll(handle, limit_s=10).phase == "running"
+    assert agent.jobs.find("long", limit_s=10) == handle
+    assert agent.jobs.find("other", limit_s=10) is None
+    assert marked_processes(agent, handle.folder)
+    agent.jobs.end(handle, limit_s=20)
+    assert not marked_processes(agent, handle.folder)
+    assert agent.shell.run(("ls", handle.folder), limit_s=10).exit_code != 0
+    assert agent.jobs.find("long", limit_s=10) is None
+    assert agent.jobs.poll(handle, limit_s=10).phase == "lost"
+    agent.jobs.end(handle, limit_s=20)
+
+
+def test_job_in_another_session_and_group_is_ended(agent: DeviceAgent) -> None:
+    handle = agent.jobs.start(spec("escape", "setsid sh -c 'setsid sleep 301 & sleep 302' & sleep 303"), limit_s=20)
+    assert wait_until(lambda: len(marked_processes(agent, handle.folder)) >= 6)
+    agent.jobs.end(handle, limit_s=20)
+    assert not marked_processes(agent, handle.folder)
+
+
+def test_ending_one_job_leaves_the_one_whose_name_begins_alike(agent: DeviceAgent) -> None:
+    short = agent.jobs.start(spec("job1", "sleep 300"), limit_s=20)
+    long = agent.jobs.start(spec("job12", "sleep 300"), limit_s=20)
+    agent.jobs.end(short, limit_s=20)
+    assert agent.jobs.poll(long, limit_s=10).phase == "running"
+    agent.jobs.end(long, limit_s=20)
+
+
+def test_child_that_outlives_the_runner_is_ended(agent: DeviceAgent, tmp_path: Path) -> None:
+    output = run_job(agent, spec("orphan", "sleep 300 & echo $!"), tmp_path / "out")
+    assert not is_alive(agent, int(output.files["stdout"].read_bytes()))
+
+
+def test_reap_ends_everything_of_farm_and_nothing_else(agent: DeviceAgent) -> None:
+    first = agent.jobs.start(spec("one", "sleep 300"), limit_s=20)
+    second = agent.jobs.start(spec("two", "setsid sleep 300 & sleep 300"), limit_s=20)
+    agent.shell.script('rm -rf "$1"', second.folder, limit_s=10)
+    other = agent.shell.script("sleep 300 > /dev/null 2>&1 < /dev/null & echo $!", limit_s=10).stdout.decode().strip()
+    assert agent.jobs.reap(limit_s=20) == ("one", "two")
+    assert not marked_processes(agent, first.folder)
+    assert not marked_processes(agent, second.folder)
+    assert is_alive(agent, int(other))
+    assert agent.jobs.reap(limit_s=20) == ()
+    agent.shell.run(("kill", other), limit_s=10)
+
+
+def test_key_in_use_is_refused(agent: DeviceAgent) -> None:
+    handle = agent.jobs.start(spec("same", "sleep 300"), limit_s=20)
+    with pytest.raises(Permanent, match="there already"):
+        agent.jobs.start(spec("same", "sleep 300"), limit_s=20)
+    agent.jobs.end(handle, limit_s=20)
+
+
+@pytest.mark.parametrize("key", ["../x", "a b", "$(id)", "", ".", "a/b"])
+def test_key_that_is_no_name_is_refused(agent: DeviceAgent, key: str) -> None:
+    with pytest.raises(Permanent):
+        agent.jobs.start(spec(key, "true"), limit_s=20)
+
+
+def test_supervisor_that_dies_is_a_lost_job(agent: DeviceAgent) -> None:
+    handle = agent.jobs.start(spec("lost", "sleep 300"), limit_s=20)
+    pids = agent.shell.run(("cat", f"{handle.folder}/pid"), limit_s=10).stdout.split()
+    agent.shell.run(("kill", "-KILL", pids[0].decode()), limit_s=10)
+    state = agent.jobs.poll(handle, limit_s=10)
+    assert (state.phase, state.error_class is None) == ("lost", False)
+    agent.jobs.end(handle, limit_s=20)
+    assert not is_alive(agent, int(pids[2]))
+
+
+def test_term_of_the_supervisor_is_a_cancel(agent: DeviceAgent, tmp_path: Path) -> None:
+    handle = agent.jobs.start(spec("cancel", "sleep 300"), limit_s=20)
+    pids = agent.shell.run(("cat", f"{handle.folder}/pid"), limit_s=10).stdout.split()
+    agent.shell.run(("kill", "-TERM", pids[0].decode()), limit_s=10)
+    assert wait_done(agent, handle).phase == "done"
+    assert agent.jobs.collect(handle, tmp_path / "out", limit_s=10).ended_by == "cancel"
+
+
+def test_cores_are_set_from_outside_and_seen(agent: DeviceAgent, tmp_path: Path) -> None:
+    allowed = agent.facts(limit_s=20).cpus_allowed
+    core = allowed[-1]
+    output = run_job(agent, spec("cores", "sleep 1.5", cpus=(core,)), tmp_path / "out")
+    assert output.placement["cpus_allowed"] == str(core)
+    assert "cpuset" in output.placement
+    assert output.exit_code == 0
+
+
+def test_suspension_is_told(agent: DeviceAgent, tmp_path: Path) -> None:
+    output = run_job(agent, spec("clocks", "sleep 0.3"), tmp_path / "out")
+    assert isinstance(output.suspended_s, Measured)
+    assert output.suspended_s.value == 0.0
+
+
+def test_sampler_runs_beside_and_ends_with_the_job(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = spec("sampled", "sleep 1.5", sampling=Sampling())
+    handle = agent.jobs.start(job, limit_s=20)
+    live: list[object] = []
+
+    def seen() -> bool:
+        state = agent.jobs.poll(handle, limit_s=10)
+        live.append(state.live)
+        return state.phase == "done"
+
+    assert wait_until(seen)
+    assert any(live)
+    output = agent.jobs.collect(handle, tmp_path / "out", limit_s=20)
+    assert output.files["samples"].read_bytes().startswith(b"farm-samples")
+    assert not marked_processes(agent, handle.folder)
+    agent.jobs.end(handle, limit_s=20)
+
+
+def test_driven_server_streams_on_the_device(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = server_spec(agent, tmp_path, free_port(agent))
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.ended_by == "server_done", output.files["stderr"].read_bytes()
+    assert job.http is not None
+    stream = output.files["stream"].read_bytes()
+    assert stream.count(b'"echo":%d' % len(job.http.body)) == 3
+    assert b'{"stop":true}' in stream
+    stamps = output.stamps
+    assert stamps["started"] <= stamps["ready"] <= stamps["requested"] <= stamps["answered"] <= stamps["ended"]
+    assert stamps["ended"] - stamps["answered"] < 5
+
+
+def test_server_that_never_gets_ready(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = spec("deaf", "sleep 300", http=HttpRequest(free_port(agent), "/health", 1.0, "/x", b"{}", b"stop"))
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.ended_by == "not_ready"
+    assert "ready" not in output.stamps
+
+
+def test_server_that_dies_while_loading(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = spec(
+        "dies", "sleep 0.2; echo bad >&2; exit 9", http=HttpRequest(free_port(agent), "/h", 9.0, "/x", b"{}", b"stop")
+    )
+    output = run_job(agent, job, tmp_path / "out")
+    assert (output.exit_code, output.ended_by) == (9, "exit")
+
+
+def test_server_stopped_by_its_limit(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = server_spec(agent, tmp_path, free_port(agent), limit_s=2.5)
+    never = HttpRequest(job.http.port, "/health", 9.0, "/x", b"{}", b"never comes")  # type: ignore[union-attr]
+    job = JobSpec("server", job.argv, {}, job.cwd, 2.5, http=never, sampling=None)
+    assert run_job(agent, job, tmp_path / "out").ended_by == "limit"
+
+
+def test_by_hand_repeats_the_command(agent: DeviceAgent) -> None:
+    (command,) = agent.by_hand(spec("hand", 'echo "$1"', "a 'b' $(c)", env={"X": "y z"}))
+    assert "echo" in command
+    assert "X=" in command
