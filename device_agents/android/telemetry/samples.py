@@ -96,7 +96,7 @@ class _Series:
 
 def absent_trace(name: str, unit: str, source: str, reason: str) -> Trace:
     """A channel without samples, and why."""
-    return Trace(Channel(name, unit, source, None, reason), (), ())
+    return Trace(Channel(name, unit, source, None, reason or "no reason is given"), (), ())
 
 
 @dataclass(frozen=True, slots=True)
