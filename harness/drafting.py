@@ -78,18 +78,25 @@ def draft(attached: Iterable[Attached]) -> tuple[Drafted, ...]:
     return tuple(drafted)
 
 
-def render(drafted: Iterable[Drafted], *, adb: AdbEndpoint | None = None, host_abi: str | None = None) -> str:
+def render(
+    drafted: Iterable[Drafted],
+    *,
+    lab_name: str = "my-lab",
+    adb: AdbEndpoint | None = None,
+    host_abi: str | None = None,
+) -> str:
     """The YAML of an inventory: the shipped tiers, models, runners, workloads and suites, and these devices.
 
     Args:
         drafted: the devices; one of platform local has no serial.
+        lab_name: name of the lab.
         adb: the server they were seen at, when it is not the usual one.
         host_abi: ABI of the runners of platform local.
     """
     import yaml
 
     shipped = yaml.safe_load(files("harness").joinpath("starter.yaml").read_text(encoding="utf-8"))
-    lab = {"name": "my-lab", "adb": asdict(adb or AdbEndpoint())}
+    lab = {"name": lab_name, "adb": asdict(adb or AdbEndpoint())}
     lines = [_dump({"version": 1, "lab": lab, "tiers": shipped["tiers"]}), "devices:"]
     for row in drafted:
         entry: dict[str, Any] = {"id": row.id, "platform": row.platform.value, "tier": row.tier}

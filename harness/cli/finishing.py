@@ -121,25 +121,32 @@ def _case_json(case: str, rows: Sequence[MeasurementRow], tiers: Mapping[str, Ti
 
 
 def _print_table(cases: Mapping[str, Sequence[MeasurementRow]], tiers: Mapping[str, Tier]) -> None:
-    body: list[tuple[str, ...]] = []
-    for rows in cases.values():
+    shown = [rows for rows in cases.values() if any(row.status is not CaseStatus.SKIPPED for row in rows)]
+    body = []
+    for rows in shown:
         planned = rows[0].planned
         measured = sum(row.status is CaseStatus.MEASURED for row in rows)
-        if all(row.status is CaseStatus.SKIPPED for row in rows):
-            continue
         figures = [_middle(rows, metric) for metric, _ in SHOWN_METRICS]
         body.append(
             (
                 output.device_name(planned.device_id, planned.kind),
                 planned.model.id,
+                planned.runner.id,
                 planned.workload_id,
                 f"{measured}/{len(rows)}",
-                *("not measured" if value is None else f"{value:.4g}" for value in figures),
-                ", ".join(
-                    f"{name.removesuffix('_max').removesuffix('_min')} {verdict.value}"
-                    for name, verdict in _verdicts(tiers, rows).items()
-                ),
+                *("–" if value is None else f"{value:.4g}" for value in figures),
+                _conclusion(rows, tiers),
             )
         )
-    titles = ("phone", "model", "workload", "measured", *(title for _, title in SHOWN_METRICS), "verdicts")
-    output.print_table("Medians over repetitions", titles, body)
+    titles = ("phone", "model", "runner", "workload", "measured", *(title for _, title in SHOWN_METRICS), "verdicts")
+    output.print_table("Medians over repetitions (–: not measured)", titles, body)
+
+
+def _conclusion(rows: Sequence[MeasurementRow], tiers: Mapping[str, Tier]) -> str:
+    if not any(row.status is CaseStatus.MEASURED for row in rows):
+        classes = {row.error.error_class: None for row in rows if row.error is not None}
+        return ", ".join((rows[0].status.value, *classes))
+    named = (
+        (name.removesuffix("_max").removesuffix("_min"), verdict) for name, verdict in _verdicts(tiers, rows).items()
+    )
+    return ", ".join(f"{name} {verdict.value}" for name, verdict in named if verdict is not TargetVerdict.NOT_MEASURED)

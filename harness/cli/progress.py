@@ -71,7 +71,9 @@ class LiveReporter:
         if self._verbosity < 0 and error is None:
             return
         mark = _mark(case.kind)
-        line = f"{case.device_id}{mark}  {case.model.id}  {case.workload_id} #{case.repeat}  {headline}"
+        line = (
+            f"{case.device_id}{mark}  {case.model.id}  {case.runner.id}  {case.workload_id} #{case.repeat}  {headline}"
+        )
         if error is not None:
             line += f": {error.message}" + (f"\n    what to do: {error.advice}" if error.advice else "")
         self._console.print(line, markup=False, highlight=False, style="red" if error else None)
