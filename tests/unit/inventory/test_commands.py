@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from harness.cli.main import main
-from harness.inventory import json_schema, schema_text
+from harness.inventory import json_schema, load, schema_text
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,3 +48,11 @@ def test_check_of_a_broken_one_exits_with_2(tmp_path: Path, capsys: pytest.Captu
 def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["inventory", "schema"])
     assert json.loads(capsys.readouterr().out) == json_schema()
+
+
+def test_the_examples_of_the_documentation_are_a_good_inventory(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "inventory.md").read_text(encoding="utf-8")
+    path = tmp_path / "inventory.yaml"
+    path.write_text("version: 1\n" + "".join(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)), encoding="utf-8")
+    inventory = load(path).inventory
+    assert inventory.devices and inventory.models and inventory.runners and inventory.suites
