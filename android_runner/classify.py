@@ -34,7 +34,7 @@ _TEXTS = (
         "add the library to the runner's folder, or take the complete release archive",
     ),
     _Text(
-        re.compile(r"[Ee]xec format error|not executable: \S*ELF"),
+        re.compile(r"[Ee]xec format error|not executable: .*ELF"),
         ErrorClass.RUNNER_ABI,
         "its programs are for another machine",
         "take a build for the phone's ABI",
@@ -60,7 +60,7 @@ _TEXTS = (
     ),
     _Text(
         re.compile(
-            r"[Cc]annot allocate memory|failed to allocate (?:compute )?buffer|unable to allocate \S+ buffer|bad_alloc"
+            r"[Cc]annot allocate memory|failed to allocate (?:\S+ )?buffers?|unable to allocate \S+ buffer|bad_alloc"
         ),
         ErrorClass.ALLOCATION_FAILED,
         "memory could not be allocated",

@@ -54,7 +54,7 @@ def find(
     how = (
         "farm models make"
         if kind == "model"
-        else "llama.cpp's Android release; farm runners fetch --virtual (virtual phones); farm runners build (this host)"
+        else "llama.cpp's Android release; farm runners fetch --virtual or build (host)"
     )
     raise Permanent(
         f"{kind} {entry.id}: there is no {file}",

@@ -1,0 +1,76 @@
+"""Whatever arrives, a parser gives figures or a problem, never an exception, and every figure is a finite number."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from android_runner.adapters import ADAPTERS
+from android_runner.base import Figures
+from android_runner.figures import RUNNER_METRICS
+from harness.model import Measured, Unavailable, WorkloadKind
+
+from . import samples
+
+RECORDED = {
+    WorkloadKind.THROUGHPUT: (samples.throughput(), samples.read("llama-bench-0.7.0.jsonl")),
+    WorkloadKind.STREAM: (samples.stream(), samples.read("llama-server-0.7.0.answer")),
+}
+LOG = samples.read("llama-server-0.7.0.stderr")
+
+
+@st.composite
+def mutated(draw: st.DrawFn, original: bytes) -> bytes:
+    """`original` cut, overwritten, doubled or spliced at random places."""
+    data = bytearray(original)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        kind = draw(st.sampled_from(["cut", "drop", "write", "number", "double"]))
+        if kind == "cut":
+            del data[at:]
+        elif kind == "drop":
+            del data[at : at + draw(st.integers(1, 200))]
+        elif kind == "write":
+            data[at : at + 5] = draw(st.binary(max_size=20))
+        elif kind == "number":
+            data[at:at] = draw(st.sampled_from([b"NaN", b"Infinity", b"-1", b"1e999", b"null", b"true", b"[", b"{"]))
+        else:
+            data += data[at : at + 2000]
+    return bytes(data)
+
+
+def check(figures: Figures) -> None:
+    assert set(figures.metrics) == set(RUNNER_METRICS)
+    for reading in figures.metrics.values():
+        if isinstance(reading, Measured):
+            assert figures.problem is None
+            assert math.isfinite(reading.value)
+            assert reading.value > 0
+        else:
+            assert isinstance(reading, Unavailable)
+            assert reading.reason
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_mutations_of_recorded_outputs(data: st.DataObject) -> None:
+    for adapter in ADAPTERS:
+        (kind,) = adapter.kinds
+        workload, recorded = RECORDED[kind]
+        output = data.draw(mutated(recorded))
+        log = data.draw(mutated(LOG))
+        run = samples.served(output, log) if kind is WorkloadKind.STREAM else samples.ended(output, log)
+        check(adapter.parse(samples.request(workload), run))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=400), st.binary(max_size=200), st.one_of(st.none(), st.integers(-300, 300)))
+def test_any_bytes_and_any_exit_code(output: bytes, log: bytes, exit_code: int | None) -> None:
+    for adapter in ADAPTERS:
+        (kind,) = adapter.kinds
+        workload, _ = RECORDED[kind]
+        for ended_by in ("exit", "limit", "server_done", "not_ready", "cancel"):
+            run = samples.ended(output, log, exit_code=exit_code, ended_by=ended_by, stream=output)
+            check(adapter.parse(samples.request(workload), run))
