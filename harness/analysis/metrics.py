@@ -14,8 +14,8 @@ Window = tuple[float | None, float | None]
 """Device uptime in seconds at which the run started and ended; None: open."""
 
 PERCENTILE_TOKENS: Mapping[int, int] = {50: 20, 90: 50, 99: 200}
-"""Percentile → generated tokens it needs: about 10, 5 and 2 of their times then lie beyond it, so that no single one decides it
-(the binomial 95 % interval of the rank is p30–p70, p82–p98 and p97.5–p100)."""
+"""Percentile → generated tokens it needs: about 10, 5 and 2 of their times then lie beyond it, so that no single one
+decides it (the binomial 95 % interval of the rank is p30–p70, p82–p98 and p97.5–p100)."""
 
 _NO_RUNNER_VALUE = Unavailable("the runner does not give it")
 
