@@ -18,7 +18,8 @@
     focus.focus({ preventScroll: true });
   };
   addEventListener("hashchange", follow);
-  addEventListener("DOMContentLoaded", follow);
+  // After the browser's own scrolling to the fragment, which takes the focus away.
+  addEventListener("load", () => requestAnimationFrame(follow));
   // A click on the link that is already in the address changes no hash: open its target all the same.
   addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#']");

@@ -27,7 +27,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-AXE = "axe-core@4.11.0"
+AXE = "axe-core@4.14.1"
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
@@ -55,6 +55,12 @@ class Browser:
 
     def ask(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
+
+    def until(self, script: str, *arguments: Any) -> None:
+        """Wait until `script` answers true; the test fails when it does not within ten seconds."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, 10, 0.05).until(lambda _: self.ask(script, *arguments))
 
     def complaints(self) -> list[str]:
         """What the console said since the page was opened; violations of the policy are among it."""
@@ -88,8 +94,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         driver.quit()
 
 
-def _written(folder: Path, *, hostile: bool) -> Path:
-    run, samples = run_input(hostile=hostile)
+def _written(folder: Path, *, hostile: bool = False, repeats: int = 5, devices: int = 4) -> Path:
+    run, samples = run_input(hostile=hostile, repeats=repeats, devices=devices)
     for name, text in reports.render(run, samples, generated_at=START, history=[run.record]).items():
         (folder / name).write_text(text, "utf-8")
     return folder
@@ -98,12 +104,18 @@ def _written(folder: Path, *, hostile: bool) -> Path:
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a report over a made-up run."""
-    return _written(tmp_path_factory.mktemp("report"), hostile=False)
+    return _written(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def compact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with fewer devices, for what looks at every element many times."""
+    return _written(tmp_path_factory.mktemp("compact"), repeats=4, devices=2)
 
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with names of models, devices and labs that try to break out."""
+    """A report with names of models, devices and labs that try to break out."""
     return _written(tmp_path_factory.mktemp("hostile"), hostile=True)
 
 

@@ -248,13 +248,16 @@ def repetition(plan: PlannedCase, at: float, found: Mapping[str, Reading], **mor
     )
 
 
-def run_input(*, repeats: int = 5, hostile: bool = False) -> tuple[RunInput, Samples]:
-    """A run over two tiers with a real phone, virtual phones and the host, failures, refusals and skips."""
+def run_input(*, repeats: int = 5, hostile: bool = False, devices: int = 4) -> tuple[RunInput, Samples]:
+    """A run over two tiers with a real phone, virtual phones and the host, failures, refusals and skips.
+
+    Args: devices: how many of DEVICES take part.
+    """
     random, samples = Random(7), Samples()
     models = (replace(MODELS[0], id=HOSTILE, family=HOSTILE, quant=HOSTILE), MODELS[1]) if hostile else MODELS
     found: list[Repetition] = []
     at = START
-    for device in DEVICES:
+    for device in DEVICES[:devices]:
         tier = "budget" if device[0] == "s24-ultra-b" else "flagship"
         name = f"{device[0]}{HOSTILE}" if hostile and device[0] == "s24-ultra-a" else device[0]
         for model in models:
@@ -288,8 +291,8 @@ def run_input(*, repeats: int = 5, hostile: bool = False) -> tuple[RunInput, Sam
         found.append(repetition(plan, at, {}))
         plan = planned(model=big, workload=workload, status=CaseStatus.REFUSED, reason=refuse)
         found.append(repetition(plan, at, {}))
-    devices = tuple(_device(*device) for device in DEVICES)
-    return RunInput(record(HOSTILE if hostile else "example-lab"), devices, tuple(found)), samples
+    known = tuple(_device(*device) for device in DEVICES[:devices])
+    return RunInput(record(HOSTILE if hostile else "example-lab"), known, tuple(found)), samples
 
 
 def _device(name: str, model: str, soc: str, kind: DeviceKind, _: float) -> DeviceInput:
