@@ -14,7 +14,7 @@ from typing import Protocol
 from device_agents.base import DeviceAgent
 from harness import limits
 from harness.errors import FarmError, Transient
-from harness.leases import same_process
+from harness.leases import blocker, same_process
 from harness.model import LeaseInfo
 from harness.plan import ResolvedDevice
 
@@ -66,7 +66,8 @@ class LeaseKeeper:
         except FarmError:
             self._store.release_lease(lease)
             raise
-        if not same_process(holder, lease):
+        # A reservation of the same person stays on the phone beside our run: it keeps others out as well.
+        if blocker(lease, holder, now=time.time()) is not None:
             self._store.release_lease(lease)
             return holder
         with self._lock:

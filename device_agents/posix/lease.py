@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import getpass
 import hashlib
 import json
-import os
 import platform
 import time
 import uuid
 from pathlib import Path
 
-import psutil
-
 from device_agents.posix.link import Link, run_checked, text_of
 from harness.errors import ErrorClass, Transient
+from harness.leases import is_dead
 from harness.model import LeaseInfo
-
-_START_TOLERANCE_S = 2.0
-"""psutil derives a start time from the boot time, which moves when the host's clock is set."""
 
 
 class PosixLease:
@@ -39,7 +33,7 @@ class PosixLease:
 
     def acquire(self, lease: LeaseInfo, *, limit_s: float) -> LeaseInfo:
         holder = self._take(lease, "", limit_s)
-        if _token(holder) != _token(lease) and holder_is_dead(holder):
+        if _token(holder) != _token(lease) and is_dead(holder):
             holder = self._take(lease, _token(holder), limit_s)
         return lease if _token(holder) == _token(lease) else holder
 
@@ -92,33 +86,6 @@ def host_id() -> str:
             if text := path.read_text("ascii").strip():
                 return hashlib.sha256(f"farm:{text}".encode()).hexdigest()[:16]
     return hashlib.sha256(f"farm:{platform.node()}:{uuid.getnode()}".encode()).hexdigest()[:16]
-
-
-def lease_for_this_process(identity: str, expires_at: float, *, note: str = "", reserved: bool = False) -> LeaseInfo:
-    """A lease of this process. `note` is added to the readable owner, e.g. "run 12"; `expires_at` in Unix seconds."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    owner = f"{user}@{platform.node()}" + (f", {note}" if note else "")
-    pid = os.getpid()
-    return LeaseInfo(identity, owner, host_id(), pid, psutil.Process(pid).create_time(), expires_at, reserved)
-
-
-def holder_is_dead(lease: LeaseInfo) -> bool:
-    """True when the holder is a process of this host that has ended; a reservation holds without a process."""
-    if lease.reserved or lease.host != host_id():
-        return False
-    try:
-        process = psutil.Process(lease.pid)
-        return (
-            abs(process.create_time() - lease.pid_started) > _START_TOLERANCE_S
-            or process.status() == psutil.STATUS_ZOMBIE
-        )
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
 
 
 def _token(lease: LeaseInfo) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import subprocess
 import sys
 import threading
@@ -13,13 +12,16 @@ import psutil
 import pytest
 
 from device_agents.base import DeviceAgent
-from device_agents.posix.lease import holder_is_dead, host_id, lease_for_this_process
 from harness.errors import ErrorClass, Transient
+from harness.leases import identity_of_this_process, is_dead
 from harness.model import LeaseInfo
 
 
 def lease(note: str = "", seconds: float = 60.0, **more: object) -> LeaseInfo:
-    return dataclasses.replace(lease_for_this_process("phone", time.time() + seconds, note=note), **more)  # type: ignore[arg-type]
+    me = identity_of_this_process()
+    owner = f"{me.owner}, {note}" if note else me.owner
+    given = {"identity": "phone", "owner": owner, "expires_at": time.time() + seconds, **more}
+    return dataclasses.replace(me, **given)  # type: ignore[arg-type]
 
 
 def test_free_take_read_release(agent: DeviceAgent) -> None:
@@ -85,10 +87,8 @@ def test_reservation_and_foreign_host_outlive_their_process(agent: DeviceAgent) 
 
 
 def test_pid_given_to_another_process_is_a_dead_holder() -> None:
-    assert holder_is_dead(lease(pid_started=1.0))
-    assert not holder_is_dead(lease())
-    assert lease().host == host_id()
-    assert lease().pid == os.getpid()
+    assert is_dead(lease(pid_started=1.0))
+    assert not is_dead(lease())
 
 
 @pytest.mark.parametrize("before", ["free", "expired", "dead"])
