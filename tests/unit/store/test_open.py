@@ -220,3 +220,19 @@ def _open_as_nobody(path: Path, *, reachable: list[Path]) -> dict[str, str]:
     for folder, mode in changed:
         folder.chmod(mode)
     return said
+
+
+def test_a_migration_that_is_cut_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "farm.db"
+    migrate = engine._migrate
+
+    def cut(connection: sa.Connection) -> None:
+        migrate(connection)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_migrate", cut)
+        with pytest.raises(KeyboardInterrupt):
+            Store.open(url_of(path))
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    Store.open(url_of(path)).close()
