@@ -68,6 +68,11 @@ def _root() -> Path:
     return cache_dir() / f"debian-{PACKAGE}"
 
 
+def is_unpacked() -> bool:
+    """Whether Debian's programs are in the cache already."""
+    return (_root() / "packages.json").is_file()
+
+
 def unpacked(*, refresh: bool = False) -> Path:
     """The folder with Debian's llama.cpp programs and all they need, fetched when it is not there.
 
@@ -77,7 +82,7 @@ def unpacked(*, refresh: bool = False) -> Path:
     machine()
     root = _root()
     with locked(cache_dir() / "debian-tools.lock"):
-        if refresh or not (root / "packages.json").is_file():
+        if refresh or not is_unpacked():
             with new_folder(root) as part:
                 packages = debian.fetch([PACKAGE], part)
                 versions = {package.name: package.version for package in packages}
@@ -151,7 +156,12 @@ def run_tool(argv: Sequence[str], *, limit_s: float = _TOOL_LIMIT_S) -> str:
     name = Path(argv[0]).name
     try:
         done = subprocess.run(
-            argv, check=False, capture_output=True, timeout=limit_s, env={**os.environ, "LC_ALL": "C.UTF-8"}
+            argv,
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=limit_s,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
     except subprocess.TimeoutExpired as late:
         raise Permanent(

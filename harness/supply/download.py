@@ -202,6 +202,7 @@ def _check(job: _Job) -> None:
             digest.update(block)
     if digest.hexdigest() != job.sha256.lower():
         job.part.unlink()
+        job.validator_file.unlink(missing_ok=True)
         raise Permanent(
             f"{job.url} has sha256 {digest.hexdigest()}, expected {job.sha256.lower()}",
             error_class=ErrorClass.SHA256_MISMATCH,
