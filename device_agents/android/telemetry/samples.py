@@ -6,7 +6,6 @@ is a channel that is absent with the reason.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median, median_low
@@ -19,7 +18,8 @@ from device_agents.android.telemetry.battery import (
     parse_dumpsys_battery,
     temperature_reading,
 )
-from device_agents.android.telemetry.proc import CpuTicks, cpu_ticks, kib_reading
+from device_agents.android.telemetry.proc import kib_reading
+from device_agents.android.telemetry.sample_lines import Answer, FileSource, RawSamples, sort_lines
 from device_agents.android.telemetry.text import EINVAL, number, within
 from device_agents.android.telemetry.thermal import (
     SENSOR_C,
@@ -31,9 +31,6 @@ from device_agents.android.telemetry.thermal import (
     zone_role,
 )
 from harness.model import MEGABYTE, Channel, Measured, Reading, Trace, Unavailable
-
-MAX_BYTES = 128 * 1024 * 1024
-"""A day of sampling at the default periods is under 100 MB."""
 
 MEMORY_CHANNELS: Mapping[str, str] = {
     "runner.vm_hwm": "VmHWM",
@@ -61,8 +58,10 @@ _SERVICE_CHANNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 _FILES_FIRST = frozenset({"battery.voltage", "battery.charge_counter", "cpu.temperature"})
 """Channels for which the kernel's file wins over dumpsys, being fresher; for others dumpsys does, being filtered."""
 
+LEAST_CURRENT_A = 0.005
+"""A phone that is awake and busy draws some tens of mA at least."""
+
 _STATUS_WORDS = {text.split()[0]: code for text, code in STATUS_CODES.items()}
-_PATH_NAME = re.compile(r"^[a-z]+[0-9]*\.[a-z_]+$|^zone\..+\.temperature$")
 
 
 @dataclass(slots=True)
@@ -99,43 +98,13 @@ def absent_trace(name: str, unit: str, source: str, reason: str) -> Trace:
     return Trace(Channel(name, unit, source, None, reason or "no reason is given"), (), ())
 
 
-@dataclass(frozen=True, slots=True)
-class _FileSource:
-    """A channel line of the header."""
-
-    name: str
-    path: str
-
-
-@dataclass(slots=True)
-class _Raw:
-    """The lines of a samples file, sorted by kind."""
-
-    files: dict[str, _FileSource] = field(default_factory=dict)
-    absent: list[tuple[str, str, str]] = field(default_factory=list)
-    memory: list[tuple[float, list[str]]] = field(default_factory=list)
-    by_key: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
-    ticks: list[tuple[float, CpuTicks]] = field(default_factory=list)
-    answers: list[_Answer] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One complete answer of a service; `uptime_s` is the middle between question and answer."""
-
-    service: str
-    uptime_s: float
-    status: str
-    text: bytes
-
-
 def parse_samples(data: bytes) -> tuple[Trace, ...]:
     """The channels of a samples file, ordered by name; see docs/measurement.md for the names and units.
 
     Args:
         data: the file as fetched, whole or cut anywhere.
     """
-    raw = _sort_lines(data)
+    raw = sort_lines(data)
     traces: dict[str, Trace] = {}
     for trace in (*_memory(raw), *_from_files(raw), *_cpu_busy(raw)):
         traces[trace.channel.name] = trace
@@ -144,7 +113,23 @@ def parse_samples(data: bytes) -> tuple[Trace, ...]:
     for trace in _from_services(raw):
         name = trace.channel.name
         traces[name] = _better(traces[name], trace) if name in traces else trace
+    traces["battery.current"] = _believed_current(traces["battery.current"], traces["battery.status"])
     return tuple(traces[name] for name in sorted(traces))
+
+
+def _believed_current(current: Trace, status: Trace) -> Trace:
+    """The battery's current, or absent where it cannot be true: no battery that feeds a running phone or charges does so
+    with under `LEAST_CURRENT_A`. Such a gauge counts in another unit than the documented one."""
+    at_work = bool(status.values) and set(status.values) <= {STATUS_CODES["Charging"], STATUS_CODES["Discharging"]}
+    if not current.values or not at_work:
+        return current
+    typical = median(abs(value) for value in current.values)
+    if typical >= LEAST_CURRENT_A:
+        return current
+    reason = (
+        f"{typical:.3g} A cannot be true of a battery that charges or discharges: its unit is not the documented one"
+    )
+    return absent_trace("battery.current", "A", current.channel.source, reason)
 
 
 def _hottest_zones(traces: Iterable[Trace]) -> Iterator[Trace]:
@@ -189,7 +174,7 @@ def parse_live(data: bytes) -> dict[str, float]:
     Returns: those of temperature_c (hottest current CPU sensor, else skin, else battery), thermal_status,
     battery_level_pct and memory_mb (resident now) that are known.
     """
-    raw = _sort_lines(data)
+    raw = sort_lines(data)
     newest: dict[str, float] = {}
     for answer in raw.answers:
         for name, reading in _read_service(answer).items():
@@ -207,69 +192,10 @@ def parse_live(data: bytes) -> dict[str, float]:
     return live
 
 
-# --- lines ------------------------------------------------------------------------------------------------------------
-
-
-def _sort_lines(data: bytes) -> _Raw:
-    raw = _Raw()
-    question: tuple[float, str, str] | None = None
-    body: list[bytes] = []
-    # What follows the last line feed was cut.
-    for line in data[:MAX_BYTES].split(b"\n")[:-1]:
-        if line.startswith(b"| "):
-            body.append(line[2:])
-            continue
-        text = line.decode("utf-8", "replace")
-        words = text.split(" ")
-        if text.startswith("s "):
-            question, body = _question(words), []
-        elif text.startswith("e "):
-            if question is not None and words[1:] == [question[2]]:
-                raw.answers.append(_Answer(question[2], question[0], question[1], b"\n".join(body)))
-            question = None
-        else:
-            _sort_line(raw, text, words)
-    return raw
-
-
-def _question(words: list[str]) -> tuple[float, str, str] | None:
-    """(middle time, exit status, service) of an "s" line."""
-    if len(words) != 5:
-        return None
-    asked, answered = number(words[1]), number(words[2])
-    if asked is None or answered is None or answered < asked:
-        return None
-    return (asked + answered) / 2, words[3], words[4]
-
-
-def _sort_line(raw: _Raw, text: str, words: list[str]) -> None:
-    fields = text.split("\t")
-    if fields[0] == "channel" and len(fields) == 5 and _PATH_NAME.match(fields[2]):
-        raw.files.setdefault(fields[1], _FileSource(fields[2], fields[4]))
-        return
-    if fields[0] == "absent" and len(fields) == 4 and _PATH_NAME.match(fields[1]):
-        raw.absent.append((fields[1], fields[2], fields[3]))
-        return
-    uptime_s = number(words[1]) if len(words) > 2 else None
-    if uptime_s is None:
-        return
-    if words[0] == "m" and len(words) == 7:
-        raw.memory.append((uptime_s, words[2:]))
-    elif words[0] == "f":
-        for word in words[2:]:
-            key, found, value = word.partition("=")
-            if found:
-                raw.by_key.setdefault(key, []).append((uptime_s, value))
-    elif words[0] == "c":
-        ticks = cpu_ticks(" ".join(words[2:]))
-        if ticks is not None:
-            raw.ticks.append((uptime_s, ticks))
-
-
 # --- traces -----------------------------------------------------------------------------------------------------------
 
 
-def _memory(raw: _Raw) -> Iterator[Trace]:
+def _memory(raw: RawSamples) -> Iterator[Trace]:
     for column, (name, key) in enumerate(MEMORY_CHANNELS.items()):
         series = _Series("MB", f"/proc/PID/status {key}", reason="the process ended before the first sample")
         for uptime_s, values in raw.memory:
@@ -278,7 +204,7 @@ def _memory(raw: _Raw) -> Iterator[Trace]:
         yield series.trace(name)
 
 
-def _cpu_busy(raw: _Raw) -> Iterator[Trace]:
+def _cpu_busy(raw: RawSamples) -> Iterator[Trace]:
     source = "/proc/stat, busy share since the sample before"
     series = _Series("%", source, reason="/proc/stat was not read twice")
     for (_, before), (uptime_s, after) in zip(raw.ticks, raw.ticks[1:], strict=False):
@@ -288,7 +214,7 @@ def _cpu_busy(raw: _Raw) -> Iterator[Trace]:
     yield series.trace("cpu.busy")
 
 
-def _from_files(raw: _Raw) -> Iterator[Trace]:
+def _from_files(raw: RawSamples) -> Iterator[Trace]:
     available = _Series("MB", "/proc/meminfo MemAvailable")
     for uptime_s, text in raw.by_key.get("ma", []):
         available.add(uptime_s, kib_reading(text, "/proc/meminfo", "MemAvailable"))
@@ -309,7 +235,7 @@ def _from_files(raw: _Raw) -> Iterator[Trace]:
         yield absent_trace(name, unit, path, reason)
 
 
-def _file_trace(key: str, file: _FileSource, samples: list[tuple[float, str]], level: Reading) -> Trace:
+def _file_trace(key: str, file: FileSource, samples: list[tuple[float, str]], level: Reading) -> Trace:
     unit, convert = _conversion(file.name, file.path, level)
     series = _Series(unit, file.path)
     for uptime_s, text in samples:
@@ -346,7 +272,7 @@ def _conversion(name: str, path: str, level: Reading) -> tuple[str, Callable[[fl
     return "", lambda raw: Measured(raw, "", path)
 
 
-def _zone(file: _FileSource, index: str, samples: list[tuple[float, str]], taken: set[str]) -> Trace:
+def _zone(file: FileSource, index: str, samples: list[tuple[float, str]], taken: set[str]) -> Trace:
     zone_type = _zone_type(file.name)
     name = zone_name(zone_type, index, taken)
     source = f"{file.path} ({zone_type})"
@@ -366,7 +292,7 @@ def _zone(file: _FileSource, index: str, samples: list[tuple[float, str]], taken
     return series.trace(name)
 
 
-def _read_service(answer: _Answer) -> Mapping[str, Reading]:
+def _read_service(answer: Answer) -> Mapping[str, Reading]:
     if answer.status != "0":
         words = answer.text.decode("utf-8", "replace").strip()[:80]
         why = (
@@ -381,7 +307,7 @@ def _read_service(answer: _Answer) -> Mapping[str, Reading]:
     return parse_thermalservice(answer.text) if answer.service == "thermalservice" else {}
 
 
-def _from_services(raw: _Raw) -> Iterator[Trace]:
+def _from_services(raw: RawSamples) -> Iterator[Trace]:
     for service, channels in _SERVICE_CHANNELS.items():
         source = f"dumpsys {service}"
         series = {name: _Series(unit, source) for name, (_, unit) in channels.items()}

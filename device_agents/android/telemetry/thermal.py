@@ -139,7 +139,7 @@ _NOT_TEMPERATURES = (
     (re.compile(r"hw-trip"), "a trip point, constant near 105 °C"),
     (re.compile(r"-(?:step|lowf)$"), "a governor's step, not a temperature"),
     (re.compile(r"ibat|vbat|vph|bcl|^soc$"), "a battery current limit channel (mV, mA or %), not a temperature"),
-    (re.compile(r"vdroop|batoilo|smpl|^ocp"), "a power alarm, not a temperature"),
+    (re.compile(r"vdroop|batoilo|smpl|(?:^|_)ocp"), "a power alarm, not a temperature"),
     (re.compile(r"cycle"), "a count of charge cycles, not a temperature"),
 )
 _ROLES: tuple[tuple[re.Pattern[str], ZoneRole], ...] = (

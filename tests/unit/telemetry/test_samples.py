@@ -155,6 +155,17 @@ def test_time_never_goes_back() -> None:
     assert list(traces(data)["runner.vm_hwm"].uptime_s) == [100, 101]
 
 
+@pytest.mark.parametrize(("status", "believed"), [("Discharging", False), ("Charging", False), ("Full", True)])
+def test_a_working_battery_without_current_is_not_believed(status: str, believed: bool) -> None:
+    head = (
+        b"channel\tbi\tbattery.current\tuA\t/sys/class/power_supply/battery/current_now\n"
+        b"channel\tbs\tbattery.status\t\t/sys/class/power_supply/battery/status\n"
+    )
+    found = traces(head + f"f 1.0 bi=784 bs={status}\nf 2.0 bi=790 bs={status}\n".encode())["battery.current"]
+    assert bool(found.values) is believed
+    assert ("cannot be true" in found.channel.absent) is not believed
+
+
 def test_one_odd_value_does_not_change_the_unit_of_a_zone() -> None:
     head = b"channel\tz0\tzone.cpu.temperature\t\t/sys/class/thermal/thermal_zone0/temp\n"
     data = head + b"f 1.0 z0=41000\nf 2.0 z0=42\nf 3.0 z0=43000\nf 4.0 z0=125000\n"

@@ -194,6 +194,7 @@ def test_trap_9_voltage_max_is_not_read_for_voltage_now() -> None:
         ("pm8350b-ibat-lvl0", 41000, "battery current limit"),
         ("soc", 83, "battery current limit"),
         ("battery_cycle", 143, "charge cycles"),
+        ("soft_ocp_cpu1", 41000, "power alarm"),
         ("xo-therm", -274000, "no temperature"),
         ("quiet-therm", 125000, "no temperature"),
         ("nothing", 0, "no temperature"),
