@@ -98,7 +98,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(128), sa.ForeignKey("cases.key"), primary_key=True),
         sa.Column("name", sa.String(64), primary_key=True),
         sa.Column("value", sa.Double),
-        sa.Column("unit", sa.String(16), nullable=False),
+        sa.Column("unit", sa.Text, nullable=False),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("resolution", sa.Double),
         sa.Column("reason", sa.Text),
@@ -107,9 +107,9 @@ def upgrade() -> None:
     op.create_table(
         "telemetry",
         sa.Column("key", sa.String(128), sa.ForeignKey("cases.key"), primary_key=True),
-        sa.Column("channel", sa.String(200), primary_key=True),
-        sa.Column("position", sa.Integer, nullable=False),
-        sa.Column("unit", sa.String(16), nullable=False),
+        sa.Column("position", sa.Integer, primary_key=True),
+        sa.Column("channel", sa.Text, nullable=False),
+        sa.Column("unit", sa.Text, nullable=False),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("resolution", sa.Double),
         sa.Column("absent", sa.Text, nullable=False),
@@ -140,7 +140,7 @@ def upgrade() -> None:
     op.create_index("ix_events_run", "events", ["run"])
     op.create_table(
         "leases",
-        sa.Column("identity", sa.String(200), primary_key=True),
+        sa.Column("identity", sa.Text, primary_key=True),
         sa.Column("reserved", sa.Boolean, primary_key=True),
         sa.Column("owner", sa.Text, nullable=False),
         sa.Column("host", sa.String(64), nullable=False),
