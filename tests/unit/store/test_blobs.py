@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.store.blobs import pack_floats, pack_trace, unpack_floats, unpack_trace
@@ -13,6 +13,7 @@ from harness.store.blobs import pack_floats, pack_trace, unpack_floats, unpack_t
 TIMES = st.lists(st.integers(0, 10**13), max_size=60).map(sorted)
 
 
+@settings(deadline=None)
 @given(TIMES, st.data())
 def test_a_trace_comes_back_to_the_microsecond_and_to_float32(micros: list[int], data: st.DataObject) -> None:
     values = data.draw(
@@ -38,6 +39,7 @@ def test_nothing_packs_to_nothing() -> None:
     assert unpack_trace(b"") == ((), ())
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False)))
 def test_numbers_come_back_exactly(values: list[float]) -> None:
     assert list(unpack_floats(pack_floats(values))) == values
