@@ -118,17 +118,15 @@ def parse_samples(data: bytes) -> tuple[Trace, ...]:
 
 
 def _believed_current(current: Trace, status: Trace) -> Trace:
-    """The battery's current, or absent where it cannot be true: no battery that feeds a running phone or charges does so
-    with under `LEAST_CURRENT_A`. Such a gauge counts in another unit than the documented one."""
+    """The battery's current, or absent where it cannot be true: a battery that charges or feeds a running phone does so
+    with more than `LEAST_CURRENT_A`. A gauge that says less counts in another unit than the documented one."""
     at_work = bool(status.values) and set(status.values) <= {STATUS_CODES["Charging"], STATUS_CODES["Discharging"]}
     if not current.values or not at_work:
         return current
     typical = median(abs(value) for value in current.values)
     if typical >= LEAST_CURRENT_A:
         return current
-    reason = (
-        f"{typical:.3g} A cannot be true of a battery that charges or discharges: its unit is not the documented one"
-    )
+    reason = f"{typical:.3g} A cannot be true of a battery at work: its unit is not the documented one"
     return absent_trace("battery.current", "A", current.channel.source, reason)
 
 
