@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import device_agents
-from device_agents.virtual import adbserver, profiles, record
+from device_agents.virtual import adbserver, debian, profiles, record
 from device_agents.virtual.errors import LabError, LabUnsupported
-from device_agents.virtual.paths import labs_dir
+from device_agents.virtual.paths import cache_dir, labs_dir
 from device_agents.virtual.preflight import preflight
 from device_agents.virtual.rootfs import ensure_rootfs
 
@@ -34,6 +34,9 @@ BEHAVIOURS: Mapping[str, str] = {
     "offline": "takes the connection and never answers",
     "twin": "reachable by two ports, as a phone on USB and on Wi-Fi is",
 }
+
+CLAIMED = "claimed"
+"""Phase of a lab whose caller has its name and whose supervisor has not written yet."""
 
 UP_LIMIT_S = 90.0
 DOWN_LIMIT_S = 20.0
@@ -153,10 +156,11 @@ class Lab:
         reason = preflight()
         if reason:
             raise LabUnsupported(reason, advice="use this machine itself as a device (platform: local)")
-        record.clean_stale(self.folder)
         root = ensure_rootfs()
-        self.folder.mkdir(parents=True)
-        state = _state_folder(self.folder)
+        with debian.locked(cache_dir() / "labs.lock"):
+            record.clean_stale(self.folder)
+            self.folder.mkdir(parents=True)
+            state = self._claim()
         config = {
             "name": self.name,
             "state": str(state),
@@ -165,7 +169,25 @@ class Lab:
             "phones": _named(phones, self.name),
         }
         (self.folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-        return self._launch()
+        try:
+            return self._launch()
+        except BaseException:
+            self.down()
+            raise
+
+    def _claim(self) -> Path:
+        """Make the lab's name ours until its supervisor takes over; returns the folder for its state."""
+        state = _state_folder(self.folder)
+        record.Record(self.folder).write(
+            {
+                "phase": CLAIMED,
+                "name": self.name,
+                "state": str(state),
+                "supervisor": record.identity(os.getpid()),
+                "processes": [],
+            }
+        )
+        return state
 
     def _launch(self) -> LabInfo:
         parent = str(Path(device_agents.__file__).parent.parent)
@@ -182,6 +204,16 @@ class Lab:
             )
         # Reaped when it ends, so that it does not stay as a zombie of a long-lived caller.
         threading.Thread(target=started.wait, daemon=True).start()
+        try:
+            return self._await_ready(started)
+        except BaseException:
+            # Asked nicely, it takes its phones down by itself; killed, it takes them along.
+            started.terminate()
+            if not _ends_within(started, DOWN_LIMIT_S):
+                started.kill()
+            raise
+
+    def _await_ready(self, started: subprocess.Popen[bytes]) -> LabInfo:
         deadline, tick = time.monotonic() + UP_LIMIT_S, threading.Event()
         while time.monotonic() < deadline:
             content = record.Record(self.folder).read()
@@ -192,10 +224,6 @@ class Lab:
             tick.wait(0.02)
         content = record.Record(self.folder).read() or {}
         reason = content.get("reason") or self._last_words() or "the supervisor ended without a word"
-        if started.poll() is None:
-            started.kill()
-            started.wait()
-        record.clean_stale(self.folder)
         raise LabError(f"the lab did not come up: {reason}")
 
     def _last_words(self) -> str:
@@ -234,6 +262,11 @@ class Lab:
     def down(self) -> bool:
         """Take it down, or clean up after one that was killed; False when there was nothing."""
         content = record.Record(self.folder).read()
+        if content is not None and content["phase"] == CLAIMED and record.is_alive(content["supervisor"]):
+            if content["supervisor"][0] != os.getpid():
+                raise LabError(f"the lab {self.name!r} is just being started", advice="try again in some seconds")
+            record.remove(self.folder, Path(content["state"]))
+            return True
         if content is not None and record.is_alive(content["supervisor"]):
             who = content["supervisor"]
             try:
@@ -363,6 +396,14 @@ class Lab:
             running=entry["running"],
             readings={key: entry[key] for key in readings if key in entry},
         )
+
+
+def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _named(phones: Sequence[PhoneWish], lab: str) -> list[dict[str, Any]]:

@@ -11,7 +11,9 @@ import socket
 from collections.abc import Awaitable, Callable
 
 _CHUNK = 1 << 18
-_BURST_S = 0.01
+_SLICE_S = 0.005
+_CREDIT_S = 0.1
+_IDLE_S = 0.005
 
 Connect = Callable[[], Awaitable[socket.socket | None]]
 """Opens a connection to the phone's adbd; None when nobody listens there."""
@@ -24,18 +26,24 @@ class Rate:
         self.bytes_per_s: float | None = None
         self._free_at = 0.0
 
-    async def take(self, size: int) -> None:
-        """Return when `size` bytes have had the time they need on the cable."""
+    async def take(self, size: int, waited_s: float) -> None:
+        """Return when `size` bytes have had the time they need on the cable.
+
+        Args:
+            waited_s: how long the bytes were waited for. A cable that was idle starts anew; one that was busy makes up
+                for a late wake-up of this process.
+        """
         if not self.bytes_per_s:
             return
         now = asyncio.get_running_loop().time()
-        self._free_at = max(self._free_at, now - _BURST_S) + size / self.bytes_per_s
-        if self._free_at > now + _BURST_S / 2:
+        credit = _CREDIT_S if waited_s < _IDLE_S else 0.0
+        self._free_at = max(self._free_at, now - credit) + size / self.bytes_per_s
+        if self._free_at > now:
             await asyncio.sleep(self._free_at - now)
 
     def chunk(self) -> int:
         """Bytes to move at once, so that a slow cable is smooth."""
-        return _CHUNK if not self.bytes_per_s else int(min(_CHUNK, max(4096, self.bytes_per_s * _BURST_S)))
+        return _CHUNK if not self.bytes_per_s else int(min(_CHUNK, max(4096, self.bytes_per_s * _SLICE_S)))
 
 
 class Relay:
@@ -130,7 +138,11 @@ class Relay:
         loop = asyncio.get_running_loop()
         room = memoryview(bytearray(_CHUNK))
         with contextlib.suppress(ConnectionError, BrokenPipeError):
-            while size := await loop.sock_recv_into(source, room[: rate.chunk()]):
+            while True:
+                asked = loop.time()
+                size = await loop.sock_recv_into(source, room[: rate.chunk()])
+                if size == 0:
+                    return
                 await self._flowing.wait()
-                await rate.take(size)
+                await rate.take(size, loop.time() - asked)
                 await loop.sock_sendall(target, room[:size])

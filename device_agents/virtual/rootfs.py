@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,6 +66,7 @@ NOT_ON_A_PHONE = frozenset(
 
 MOUNT_POINTS = ("proc", "sys", "dev", "mnt/virtual", "data/local/tmp", "apex", "vendor", "odm", "product", "storage")
 _PACKAGE = Path(__file__).parent
+_KEEP_S = 30 * 24 * 3600.0
 _LIBRARY = "usr/lib/farm/libphone.so"
 
 
@@ -86,6 +88,7 @@ def ensure_rootfs() -> Path:
     parent = cache_dir() / "rootfs"
     root = parent / rootfs_key()
     if root.is_dir():
+        os.utime(root)
         return root
     with debian.locked(cache_dir() / "rootfs.lock"):
         if root.is_dir():
@@ -99,10 +102,18 @@ def ensure_rootfs() -> Path:
             _finish(building)
             building.chmod(0o755)
             building.rename(root)
+            _forget_old(parent, root)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
     return root
+
+
+def _forget_old(parent: Path, current: Path) -> None:
+    """Remove builds of other versions that no lab has started from for a month."""
+    for build in parent.iterdir():
+        if build != current and time.time() - build.stat().st_mtime > _KEEP_S:
+            shutil.rmtree(build, ignore_errors=True)
 
 
 def _finish(root: Path) -> None:

@@ -40,7 +40,7 @@ class Files:
         os.replace(temporary, target)  # noqa: PTH105 - ten times a second
         self._seen[name] = text
 
-    def overwrite(self, name: str, text: str) -> None:
+    def overwrite(self, name: str, text: str, *, denied: bool = False) -> None:
         """Rewrite in place: a file that is bind-mounted over one of /proc must stay the same file."""
         if self._seen.get(name) == text:
             return
@@ -48,7 +48,7 @@ class Files:
         if name not in self._seen:
             target.parent.mkdir(parents=True, exist_ok=True)
         data = text.encode()
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT, 0o644)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT, 0o000 if denied else 0o644)
         try:
             os.pwrite(descriptor, data, 0)
             if len(self._seen.get(name, "")) != len(text):
@@ -119,6 +119,9 @@ def write_fixed(files: Files, profile: Profile, serial: str, boot_id: str, behav
         "proc/version",
         f"Linux version 5.15.0-virtual (farm@virtual) ({profile.title}) #1 SMP PREEMPT {os.uname().machine}\n",
     )
+    for resource in ("cpu", "io", "memory"):
+        # The machine's pressure is not the phone's, and a shell may not read it on many phones.
+        files.overwrite(f"proc/pressure+{resource}", "", denied=True)
     files.put(f"{_CPU}/online", f"0-{profile.cores - 1}\n")
     files.put(f"{_CPU}/possible", f"0-{profile.cores - 1}\n")
     files.put(f"{_CPU}/present", f"0-{profile.cores - 1}\n")
@@ -327,6 +330,12 @@ def write_processors(files: Files, profile: Profile, *, busy_s: float, uptime_s:
     lines += [f"cpu{number} {each_busy} 0 0 {each_idle} 0 0 0 0 0 0" for number in range(cores)]
     lines += ["intr 0", "ctxt 0", f"btime {int(boot_time)}", "processes 1", "procs_running 1", "procs_blocked 0"]
     files.overwrite("proc/stat", "\n".join(lines) + "\n")
+
+
+def write_load(files: Files, averages: tuple[float, float, float], processes: int) -> None:
+    """/proc/loadavg, of this phone's processes. Args: averages: running processes over 1, 5 and 15 minutes."""
+    shown = " ".join(f"{average:.2f}" for average in averages)
+    files.overwrite("proc/loadavg", f"{shown} {min(processes, round(averages[0]) or 1)}/{processes} {processes}\n")
 
 
 def write_memory(files: Files, profile: Profile, *, anon_kb: int, file_kb: int, machine_available_kb: int) -> None:

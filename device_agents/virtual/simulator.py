@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from device_agents.virtual.texts import Temperatures
 TICK_S = 0.2
 _SERVICES_S = 1.0
 _TRUTH_S = 0.5
+_LOAD_WINDOWS_S = (60.0, 300.0, 900.0)
 _HEAVY_SHARE = 0.15
 """A process that uses more than this share of one CPU is slowed down when the phone is hot."""
 
@@ -62,6 +64,7 @@ class Simulator:
         self._usage = usage.Usage(0.0, 0, 0, {})
         self._gauge_due = self._services_due = self._truth_due = 0.0
         self._duty = Duty(1.0, ())
+        self._averages = (0.0, 0.0, 0.0)
 
     @property
     def state(self) -> physics.State:
@@ -78,6 +81,7 @@ class Simulator:
         self._booted_at = time.monotonic() - uptime_s
         self._last = time.monotonic()
         self._usage = usage.Usage(0.0, 0, 0, {})
+        self._averages = (0.0, 0.0, 0.0)
         self._duty = Duty(1.0, ())
         sensors.write_fixed(self._files, self._profile, self._serial, boot_id, self._behaviours)
         sensors.link_policies(self._folder, self._profile)
@@ -132,6 +136,11 @@ class Simulator:
         self._usage = replace(seen, busy_s=max(seen.busy_s, before.busy_s))
         used = self._usage.busy_s - before.busy_s
         load = min(1.0, used / seconds / min(_machine_cpus(), self._profile.cores))
+        one, five, fifteen = (
+            average + (used / seconds - average) * (1.0 - math.exp(-seconds / window))
+            for average, window in zip(self._averages, _LOAD_WINDOWS_S, strict=True)
+        )
+        self._averages = (one, five, fifteen)
         self._state = physics.step(
             self._state, self._profile, load=load, seconds=seconds, charger=self._charger, charging=self._charging
         )
@@ -199,6 +208,7 @@ class Simulator:
                 file_kb=self._usage.file_kb,
                 machine_available_kb=_machine_available_kb(),
             )
+            sensors.write_load(files, self._averages, len(self._usage.per_process) + 1)
             sensors.write_services(files, profile, temperatures, gauge, self._settings)
             files.put("phone/applied", self._settings.get("sequence", "") + "\n")
         if now >= self._truth_due:

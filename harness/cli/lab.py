@@ -135,7 +135,7 @@ def inventory_text(info: LabInfo) -> str:
         )
         for phone in info.phones
     ]
-    return render(drafted, adb=AdbEndpoint(host="127.0.0.1", port=info.adb_port))
+    return render(drafted, lab_name=f"virtual lab {info.name}", adb=AdbEndpoint(host="127.0.0.1", port=info.adb_port))
 
 
 def _as_json(info: LabInfo) -> dict[str, Any]:

@@ -129,23 +129,19 @@ def test_one_phone_on_two_cables(start_lab: StartLab) -> None:
 
 
 def test_a_hot_phone_is_slower_and_says_so(lab: RunningLab) -> None:
-    loop = (
-        "begin=$(date +%s%N); i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; end=$(date +%s%N); print $begin $end"
+    # How often the busy process is held still, not how long it takes: this machine may be busy with other things.
+    watch = (
+        "while :; do :; done & busy=$!; sleep 1; held=0; i=0; while [ $i -lt 150 ]; do i=$((i+1)); sleep 0.013;"
+        " read pid name state rest < /proc/$busy/stat; [ $state = T ] && held=$((held+1)); done;"
+        " kill -9 $busy; echo $held"
     )
-
-    def seconds() -> float:
-        begin, end = lab.says(PHONE, loop, limit_s=60).split()
-        return (int(end) - int(begin)) / 1e9
-
     cap = "cat /sys/devices/system/cpu/cpufreq/policy6/scaling_max_freq"
-    cool = seconds()
     assert lab.says(PHONE, cap) == "2850000"
+    assert int(lab.says(PHONE, watch, limit_s=60)) == 0
     lab.lab.set(PHONE, temperature_c=95)
-    # The CPU itself cools within seconds, the skin holds the heat: hold it there for the measurement.
     eventually(lambda: int(lab.says(PHONE, cap)) < 2_000_000)
-    hot = seconds()
-    assert hot > cool * 1.25
     assert "mStatus=6" in lab.says(PHONE, "dumpsys thermalservice")
+    assert 20 < int(lab.says(PHONE, watch, limit_s=60)) < 110
 
 
 def test_battery_follows_what_is_set(lab: RunningLab) -> None:
@@ -307,3 +303,29 @@ def test_an_ordinary_user_can_do_it_too(start_lab: StartLab, tmp_path: Path) -> 
 def test_preflight_is_one_line() -> None:
     reason = preflight()
     assert reason is None or "\n" not in reason
+
+
+def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(
+    start_lab: StartLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_lab(PHONE)  # skips where no phone can start
+    monkeypatch.setenv("ADBUTILS_ADB_PATH", str(tmp_path / "no-adb"))
+    lab = Lab(f"test-{os.getpid()}-broken")
+    with pytest.raises(LabError, match="did not come up"):
+        lab.up([parse_wish(PHONE)], die_with=os.getpid())
+    assert not lab.folder.exists()
+    assert _processes_of(lab.folder) == []
+
+
+def test_interrupted_start_leaves_nothing(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_lab(PHONE)  # skips where no phone can start
+    lab = Lab(f"test-{os.getpid()}-interrupted")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab, "_await_ready", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        lab.up([parse_wish(PHONE)], die_with=os.getpid())
+    eventually(lambda: _processes_of(lab.folder) == [])
+    assert not lab.folder.exists()
