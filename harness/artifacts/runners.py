@@ -11,17 +11,17 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from android_runner.adapters import PROGRAMS
-from harness.artifacts import archive
 from harness.artifacts.binaries import Binary, host_abi, host_kind, normal_abi, options_of, read_binary
 from harness.artifacts.hashing import sha256_of
 from harness.artifacts.locate import find
 from harness.errors import ErrorClass, Permanent
 from harness.model import Artifact, ArtifactFile, Platform, Runner, RunnerBuild
 from harness.supply.folders import cache_dir
+from harness.supply.unpack import MAX_ENTRIES, is_archive, unpacked
 
 _LIBRARY = re.compile(r"\.so(\.\d+)*$|\.dylib$|\.metallib$")
 _LIBRARY_FOLDERS = ("", "lib", "../lib")
@@ -40,7 +40,7 @@ def check_runner(runner: Runner, base_dir: Path, cache: Path | None = None, *, f
         folder = _folder_of(source, runner, label, cache)
         programs = _programs(folder, runner, label)
         abi = _checked_abi(programs, runner, label)
-        files = {**_libraries({program.parent for program in programs.values()}), **programs}
+        files = {**_libraries(programs.values(), cache), **programs}
         artifact = _artifact(files, frozenset(programs), cache)
         options = _options(programs, artifact, cache)
     except OSError as wrong:
@@ -67,7 +67,7 @@ def _folder_of(source: Path, runner: Runner, label: str, cache: Path) -> Path:
     """The folder itself, or the unpacked archive (its own hash compared first)."""
     if source.is_dir():
         return source
-    if not source.is_file() or not archive.is_archive(source):
+    if not source.is_file() or not is_archive(source):
         raise Permanent(
             f"{label} is neither a folder nor a .tar.gz or .zip archive",
             error_class=ErrorClass.RUNNER_INVALID,
@@ -75,7 +75,7 @@ def _folder_of(source: Path, runner: Runner, label: str, cache: Path) -> Path:
         )
     digest = sha256_of(source, cache)
     _compare(digest, runner, label)
-    return archive.unpacked(source, digest, cache)
+    return unpacked(source, digest, cache)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -85,7 +85,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             count += 1
-            if count > archive.MAX_ENTRIES:
+            if count > MAX_ENTRIES:
                 return
             yield Path(here, name)
 
@@ -147,34 +147,30 @@ def _other_abi(built: str, wanted: str) -> Permanent:
     )
 
 
-def _libraries(folders: Iterable[Path]) -> dict[str, Path]:
+def _libraries(programs: Collection[Path], cache: Path) -> dict[str, Path]:
     """Name → file of the shared libraries beside the programs.
 
-    Of several names of one file (libx.so → libx.so.1 → libx.so.1.2) those are kept that another file asks for.
+    Of several names of one content (libx.so → libx.so.1 → libx.so.1.2) those are kept that another file asks for.
     """
     found: dict[str, Path] = {}
-    for folder in sorted(folders):
+    for folder in sorted({program.parent for program in programs}):
         for sub in _LIBRARY_FOLDERS:
             place = folder / sub
             for file in sorted(place.iterdir()) if place.is_dir() else ():
                 if _LIBRARY.search(file.name) and file.is_file():
                     found.setdefault(file.name, file)
-    names_of: dict[Path, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for name, file in found.items():
-        names_of.setdefault(file.resolve(), []).append(name)
+        names_of.setdefault(sha256_of(file, cache), []).append(name)
     if all(len(names) == 1 for names in names_of.values()):
         return found
-    asked = b"\0".join(file.read_bytes() for file in _elf_files(folders, names_of))
+    unique = [found[names[0]] for names in names_of.values()]
+    asked = b"\0".join(file.read_bytes() for file in (*programs, *unique))
     kept: dict[str, Path] = {}
-    for file, names in names_of.items():
+    for names in names_of.values():
         wanted = [name for name in names if b"\0" + os.fsencode(name) + b"\0" in asked] or names[:1]
-        kept.update(dict.fromkeys(wanted, file))
+        kept.update({name: found[name] for name in wanted})
     return kept
-
-
-def _elf_files(folders: Iterable[Path], libraries: Iterable[Path]) -> list[Path]:
-    programs = [folder / name for folder in folders for name in PROGRAMS if (folder / name).is_file()]
-    return [*programs, *libraries]
 
 
 def _artifact(files: Mapping[str, Path], programs: frozenset[str], cache: Path) -> Artifact:

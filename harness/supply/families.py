@@ -23,6 +23,7 @@ class Family:
         rope_base: base frequency of the rotary embedding.
         tied: the output layer shares the embedding's weights.
         pre_tokenizer: llama.cpp's name of the text splitter.
+        special_tokens: tokens that llama.cpp asks for by name in a model of this family.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Family:
     rope_base: float
     tied: bool
     pre_tokenizer: str
+    special_tokens: tuple[str, ...] = ()
 
     def tensors(self) -> list[tuple[str, tuple[int, ...]]]:
         """Name and shape (rows, columns) of every weight, in file order."""
@@ -133,6 +135,7 @@ FAMILIES: Mapping[str, Family] = {
             rope_base=10_000.0,
             tied=False,
             pre_tokenizer="default",
+            special_tokens=("<unk>", "<s>", "</s>"),
         ),
         Family(
             name="Llama-3.2-3B",

@@ -72,7 +72,7 @@ def _write_header(family: Family, to: Path) -> None:
     writer.add_rope_freq_base(family.rope_base)
     writer.add_layer_norm_rms_eps(RMS_EPSILON)
     writer.add_vocab_size(family.vocabulary)
-    words = vocabulary.build(family.vocabulary)
+    words = vocabulary.build(family.vocabulary, family.special_tokens)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(family.pre_tokenizer)
     writer.add_token_list(list(words.tokens))

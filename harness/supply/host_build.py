@@ -11,14 +11,14 @@ import platform
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from harness.errors import ErrorClass, Permanent
 from harness.supply.folders import cache_dir, downloads_dir, locked, new_folder, runners_dir
+from harness.supply.unpack import unpack
 
 SOURCE_PACKAGE = "llama-cpp-python"
 SOURCE_VERSION = "0.3.36"
@@ -131,10 +131,8 @@ def _source(work: Path, say: Say) -> Path:
                 raise _failed(f"pip download {SOURCE_PACKAGE}", "no source archive came")
             found[0].replace(archive)
     say("unpacking")
-    inside = PurePosixPath(stem, "vendor", "llama.cpp")
-    with tarfile.open(archive) as tar:
-        members = [member for member in tar.getmembers() if PurePosixPath(member.name).is_relative_to(inside)]
-        tar.extractall(work, members=members, filter="data")
+    inside = f"{stem}/vendor/llama.cpp"
+    unpack(archive, work, below=inside)
     source = work / inside
     if not (source / "CMakeLists.txt").is_file():
         raise _failed("unpacking", f"{archive.name} holds no vendor/llama.cpp")

@@ -37,8 +37,8 @@ def _byte_symbols() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 
 
-def build(size: int) -> Vocabulary:
-    """The vocabulary of `size` tokens.
+def build(size: int, more_special: tuple[str, ...] = ()) -> Vocabulary:
+    """The vocabulary of `size` tokens; `more_special` are control tokens beside SPECIAL.
 
     Raises:
         ValueError: `size` cannot hold the bytes and the merges.
@@ -54,9 +54,10 @@ def build(size: int) -> Vocabulary:
                 known[text + letter] = None
                 merges.append(f"{text} {letter}")
             text += letter
-    tokens = [*SPECIAL, *known]
+    special = (*SPECIAL, *more_special)
+    tokens = [*special, *known]
     if size < len(tokens):
         raise ValueError(f"a vocabulary of {size} tokens cannot hold {len(tokens)}")
     tokens += [f"{space}w{number}" for number in range(size - len(tokens))]
-    types = [_CONTROL] * len(SPECIAL) + [_NORMAL] * (size - len(SPECIAL))
+    types = [_CONTROL] * len(special) + [_NORMAL] * (size - len(special))
     return Vocabulary(tuple(tokens), tuple(types), tuple(merges))

@@ -108,6 +108,8 @@ def test_of_several_names_of_one_library_the_asked_for_one_is_taken(tmp_path: Pa
         (folder / name).symlink_to("libllama.so.0.7")
     build = check_runner(files.runner(folder), tmp_path, tmp_path / "cache")
     assert [file.name for file in build.artifact.files] == ["libllama.so.0", "llama-bench"]
+    packed = check_runner(files.runner(tar_of(folder, tmp_path / "a.tar.gz")), tmp_path, tmp_path / "cache")
+    assert packed.artifact.sha256 == build.artifact.sha256, "links inside an archive are unpacked as what they lead to"
 
 
 def test_libraries_in_a_folder_beside_the_programs(tmp_path: Path) -> None:
@@ -203,9 +205,9 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_grows_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.artifacts import archive
+    from harness.supply import unpack
 
-    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
+    monkeypatch.setattr(unpack, "MAX_BYTES", 1000)
     folder = write(tmp_path / "b", llama_bench=bytes(5000))
     for made in (tar_of(folder, tmp_path / "a.tar.gz"), zip_of(folder, tmp_path / "a.zip")):
         assert "1000 bytes" in refused(made, tmp_path / "cache").message
