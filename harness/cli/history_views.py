@@ -113,21 +113,26 @@ def print_run(store: Store, run_id: str) -> None:
             "measurements": _counted(item.counts),
         }
     )
-    body = [
-        (
-            row.planned.key,
-            output.device_name(row.planned.device_id, row.planned.kind),
-            row.planned.model.id,
-            row.planned.runner.id,
-            row.planned.workload_id,
-            row.status.value,
-            *(number(row.metrics.get(name)) for name in _HEADLINES),
-            row.error.message if row.error else "",
-        )
-        for row in store.measurements(run_id)
-    ]
-    titles = ("measurement", "device", "model", "runner", "workload", "status")
-    output.print_table("Measurements", (*titles, *(METRICS[name].title for name in _HEADLINES), "error"), body)
+    rows = list(store.measurements(run_id))
+    titles = ("measurement", "device", "model", "runner", "workload")
+    ran = [row for row in rows if row.status is not CaseStatus.SKIPPED]
+    output.print_table(
+        "Measurements",
+        (*titles, "status", *(METRICS[name].title for name in _HEADLINES), "error"),
+        [
+            (
+                *_what(row),
+                row.status.value,
+                *(number(row.metrics.get(name)) for name in _HEADLINES),
+                row.error.message if row.error else "",
+            )
+            for row in ran
+        ],
+    )
+    if len(ran) < len(rows):
+        skipped = [row for row in rows if row.status is CaseStatus.SKIPPED]
+        body = [(*_what(row), row.error.message if row.error else "") for row in skipped]
+        output.print_table("Skipped, because they do not fit", (*titles, "reason"), body)
     events = store.events(run_id)
     if events:
         output.print_table(
@@ -135,6 +140,12 @@ def print_run(store: Store, run_id: str) -> None:
             ("at", "device", "what", "detail"),
             [(moment(event.at), event.device_id, event.kind, _detail(event.detail)) for event in events],
         )
+
+
+def _what(row: MeasurementRow) -> tuple[str, str, str, str, str]:
+    planned = row.planned
+    device = output.device_name(planned.device_id, planned.kind)
+    return planned.key, device, planned.model.id, planned.runner.id, planned.workload_id
 
 
 # --- a case and a measurement -----------------------------------------------------------------------------------------
@@ -198,9 +209,7 @@ def _print_steps(steps: Sequence[StepRecord]) -> None:
 
 
 def _print_metrics(metrics: Mapping[str, Reading]) -> None:
-    body = [
-        (METRICS[name].title if name in METRICS else name, *_figure(reading)) for name, reading in metrics.items()
-    ]
+    body = [(METRICS[name].title if name in METRICS else name, *_figure(reading)) for name, reading in metrics.items()]
     if body:
         output.print_table("Metrics", ("metric", "value", "resolution", "source, or why it is absent"), body)
 
@@ -303,10 +312,16 @@ def _figure(reading: Reading) -> tuple[str, str, str]:
 
 
 def _detail(value: Any) -> str:
+    """A stored detail in words: readings as figure and unit, what is None left out."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_detail(child)}" for name, child in value.items())
+        if "value" in value and "unit" in value:
+            return f"{_detail(value['value'])} {value['unit']}".rstrip()
+        if set(value) == {"reason"}:
+            return f"unavailable ({value['reason']})"
+        return ", ".join(f"{name}: {_detail(child)}" for name, child in value.items() if child is not None)
     if isinstance(value, list | tuple):
-        return " ".join(_detail(child) for child in value)
+        nested = any(isinstance(child, Mapping) for child in value)
+        return ("; " if nested else " ").join(_detail(child) for child in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
