@@ -254,7 +254,8 @@ def test_an_ordinary_user_can_do_it_too(start_lab: StartLab, tmp_path: Path) -> 
         pytest.skip("no setpriv to become an ordinary user with")
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = [str(Path(psutil.__file__).parent.parent), str(Path(device_agents.__file__).parent.parent)]
-    become = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
+    # setpriv itself still has root's rights when it starts a program; env has not.
+    become = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", "env"]
     home = Path("/var/tmp") / f"farm-test-{os.getpid()}"
     environment = {
         "HOME": str(home),
