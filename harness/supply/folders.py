@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from device_agents.virtual.paths import cache_dir
+from harness.cache import cache_dir
 from harness.errors import ErrorClass, Permanent
 
 __all__ = ["cache_dir", "downloads_dir", "locked", "models_dir", "new_file", "new_folder", "place", "runners_dir"]
@@ -75,10 +75,13 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def place(source: Path, target: Path) -> Path:
-    """Make `target` the same as the cached `source` (file or folder): hard links where possible, else copies.
+    """Make `target` a copy of the cached `source` (file or folder); one that is the same already is left as it is.
+
+    A copy and no link: whatever is done to it later, the cache stays whole.
 
     Raises:
         Permanent: `target` is there and is of another kind (a folder where a file should be).
+        OSError: no room, or no permission.
     """
     if source.is_dir():
         if target.is_symlink() or target.is_file():
@@ -87,10 +90,11 @@ def place(source: Path, target: Path) -> Path:
                 error_class=ErrorClass.RUNNER_INVALID,
                 advice="remove it or choose another --out",
             )
-        with new_folder(target) as part:
-            for file in sorted(source.iterdir()):
-                if file.is_file():
-                    _link_or_copy(file, part / file.name)
+        if not target.is_dir() or _listing(target) != _listing(source):
+            with new_folder(target) as part:
+                for file in sorted(source.iterdir()):
+                    if file.is_file():
+                        shutil.copy2(file, part / file.name)
         return target
     if target.is_dir():
         raise Permanent(
@@ -98,14 +102,17 @@ def place(source: Path, target: Path) -> Path:
             error_class=ErrorClass.MODEL_INVALID,
             advice="remove it or choose another --out",
         )
-    with new_file(target) as part:
-        part.unlink()
-        _link_or_copy(source, part)
+    if not target.is_file() or _mark(target) != _mark(source):
+        with new_file(target) as part:
+            shutil.copy2(source, part)
     return target
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+def _mark(file: Path) -> tuple[int, int]:
+    """Size and time of change: `shutil.copy2` keeps both."""
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    return {file.name: _mark(file) for file in folder.iterdir() if file.is_file()}

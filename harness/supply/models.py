@@ -62,7 +62,7 @@ def make(family_name: str, quant_name: str, out: Path | None = None, *, progress
     """Make one model, or take it from the cache.
 
     Args:
-        out: folder to link (or copy) the file to; None leaves it in the cache.
+        out: folder to copy the file to; None leaves it in the cache.
 
     Raises:
         UsageError: unknown family or quantisation.

@@ -168,6 +168,17 @@ def test_a_folder_is_placed_whole_and_replaces_the_old_one(tmp_path: Path) -> No
     assert [file.name for file in target.parent.iterdir()] == ["x"]
 
 
+def test_what_is_done_to_a_placed_file_does_not_reach_the_cache(tmp_path: Path) -> None:
+    source = tmp_path / "source.gguf"
+    source.write_text("whole")
+    target = place(source, tmp_path / "out" / "m.gguf")
+    inode = target.stat().st_ino
+    assert place(source, target).stat().st_ino == inode, "the same already: left as it is"
+    target.write_text("")
+    assert source.read_text() == "whole"
+    assert place(source, target).read_text() == "whole"
+
+
 def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
     source = tmp_path / "source.gguf"
     source.write_text("1")
