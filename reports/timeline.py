@@ -16,7 +16,8 @@ WIDTH = 760.0
 LEFT = 56.0
 RIGHT = 620.0
 """The plot area ends here; labels of the lines stand to its right."""
-TOP = 22.0
+TOP = 40.0
+"""Above it stand the names of the phases and the title of the first panel."""
 PANEL_HEIGHT = 84.0
 ABSENT_HEIGHT = 20.0
 GAP = 26.0
@@ -161,7 +162,7 @@ def build(
     itl_ms: Sequence[float],
     phases: Sequence[Phase],
 ) -> Timeline | None:
-    """The picture of one repetition; None when there is nothing with a time to draw."""
+    """The picture of one repetition; None when there are no samples to draw."""
     rows = (
         _Row("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
         _Row("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
@@ -169,8 +170,10 @@ def build(
         _Row("Inter-token time", _tokens(itl_ms, phases), 4.0, _why_no_tokens(itl_ms)),
     )
     times = [at for row in rows for one in row.series for at, _ in one.points]
+    if not times:
+        return None
     times += [at for phase in phases for at in (phase.start, phase.end)]
-    if not times or max(times) <= min(times):
+    if max(times) <= min(times):
         return None
     axis = Scale(min(times), max(times), LEFT, RIGHT)
     panels: list[Panel] = []
@@ -184,6 +187,7 @@ def build(
         id=anchor,
         title=title,
         description=_describe(rows, phases, length),
+        phases=_told(phases),
         mark=mark,
         width=WIDTH,
         height=bottom + 36,
@@ -254,7 +258,11 @@ def _describe(rows: Sequence[_Row], phases: Sequence[Phase], length: float) -> s
         for one in row.series:
             values = [value for _, value in one.points]
             parts.append(f"{row.name}, {one.label}: {span(min(values), max(values))} {one.unit}.")
-    if phases:
-        told = ", ".join(f"{phase.name} {significant(phase.end - phase.start)} s" for phase in phases)
-        parts.append(f"Phases: {told}.")
-    return " ".join(parts)
+    return " ".join([*parts, _told(phases)]).strip()
+
+
+def _told(phases: Sequence[Phase]) -> str:
+    if not phases:
+        return ""
+    told = ", ".join(f"{phase.name} {significant(phase.end - phase.start)} s" for phase in phases)
+    return f"Phases, shaded in this order: {told}."

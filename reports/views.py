@@ -90,11 +90,13 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Panels on one time axis (seconds). `description` says in words what the picture shows."""
+    """Panels on one time axis (seconds). `description` says in words what the picture shows, `phases` names the shades
+    with their lengths."""
 
     id: str
     title: str
     description: str
+    phases: str
     mark: str
     width: float
     height: float

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import pytest
 
 import reports
+from harness.cache import cache_dir
 from tests.unit.reports.sample import START, run_input
 
 FLAGS = (
@@ -122,7 +122,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def axe() -> str:
     """Source of axe-core, fetched once by npm into the user's cache."""
-    cache = Path(os.environ.get("FARM_CACHE") or platformdirs.user_cache_dir("farm")).expanduser() / "tests"
+    cache = cache_dir() / "tests"
     source = cache / f"{AXE.replace('@', '-')}.js"
     if not source.is_file():
         npm = shutil.which("npm")

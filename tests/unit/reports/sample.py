@@ -154,7 +154,7 @@ def traces(ms: float, random: Random, begin: float = 5000.0) -> tuple[Trace, ...
     length = 30 + ms / 4
     slow = [begin + at for at in _range(length, 0.5)]
     fast = [begin + at for at in _range(length, 0.1)]
-    cap = [2850e3 if t - begin < 20 else 2400e3 for t in slow]
+    cap = [2850.0 if t - begin < 20 else 2400.0 for t in slow]
     return (
         Trace(
             Channel("battery.temperature", "°C", "dumpsys battery", 0.1), slow, [29.8 + (t - begin) / 20 for t in slow]
@@ -166,12 +166,12 @@ def traces(ms: float, random: Random, begin: float = 5000.0) -> tuple[Trace, ...
         ),
         Trace(Channel("zone.skin.temperature", "°C", "", None, absent="permission denied"), (), ()),
         Trace(
-            Channel("policy4.cur_freq", "kHz", "/sys/devices/system/cpu/cpufreq/policy4/scaling_cur_freq", 1),
+            Channel("policy4.cur_freq", "MHz", "/sys/devices/system/cpu/cpufreq/policy4/scaling_cur_freq", 1),
             slow,
-            [min(limit, random.choice((2850e3, 2850e3, 2400e3))) for limit in cap],
+            [min(limit, random.choice((2850.0, 2850.0, 2400.0))) for limit in cap],
         ),
         Trace(
-            Channel("policy4.max_freq", "kHz", "/sys/devices/system/cpu/cpufreq/policy4/scaling_max_freq", 1), slow, cap
+            Channel("policy4.max_freq", "MHz", "/sys/devices/system/cpu/cpufreq/policy4/scaling_max_freq", 1), slow, cap
         ),
         Trace(
             Channel("runner.vm_rss", "MB", "/proc/PID/status VmRSS", 0.004),

@@ -43,8 +43,9 @@ def test_all_quantities_share_one_axis() -> None:
     assert (tokens.lines[0].kind, tokens.unit) == ("points", "ms")
     assert [band.label for band in picture.bands] == ["load", "prefill", "decode"]
     assert all(picture.left <= band.x and band.x + band.width <= picture.right + 0.1 for band in picture.bands)
-    assert "CPU frequency, policy4 cap: 2400000 \u2013 2850000" in picture.description.replace("\u202f", "")
-    assert "Phases: load 0.800 s, prefill 0.500 s, decode 28.5 s." in picture.description
+    assert "CPU frequency, policy4 cap: 2400 \u2013 2850 MHz." in picture.description
+    assert picture.phases == "Phases, shaded in this order: load 0.800 s, prefill 0.500 s, decode 28.5 s."
+    assert picture.description.endswith(picture.phases)
 
 
 def test_a_panel_without_samples_says_so() -> None:
@@ -61,6 +62,7 @@ def test_a_panel_without_samples_says_so() -> None:
 
 def test_nothing_to_draw_is_no_picture() -> None:
     assert build(anchor="t", title="T", mark="", traces=(), itl_ms=(), phases=()) is None
+    assert build(anchor="t", title="T", mark="", traces=(), itl_ms=(), phases=PHASES) is None
 
 
 def test_labels_of_lines_do_not_cover_each_other() -> None:
