@@ -17,7 +17,7 @@ from pathlib import Path
 
 from device_agents.virtual import debian
 from harness.errors import ErrorClass, Permanent
-from harness.supply.folders import cache_dir, locked, new_folder, runners_dir
+from harness.supply.folders import cache_dir, locked, new_folder, runners_dir, told
 
 PACKAGE = "llama.cpp-tools"
 PROGRAMS = ("llama-bench", "llama-server")
@@ -81,7 +81,7 @@ def unpacked(*, refresh: bool = False) -> Path:
     """
     machine()
     root = _root()
-    with locked(cache_dir() / "debian-tools.lock"):
+    with told(str(root)), locked(cache_dir() / "debian-tools.lock"):
         if refresh or not is_unpacked():
             with new_folder(root) as part:
                 packages = debian.fetch([PACKAGE], part)
@@ -113,8 +113,13 @@ def runner_folder(*, refresh: bool = False) -> Path:
     """
     host = machine()
     target = runners_dir() / f"llama.cpp-{host.abi}"
-    if target.is_dir() and not refresh:
-        return target
+    if refresh or not target.is_dir():
+        with told(str(target)):
+            _assemble(target, host, refresh=refresh)
+    return target
+
+
+def _assemble(target: Path, host: Machine, *, refresh: bool) -> None:
     root = unpacked(refresh=refresh)
     with locked(cache_dir() / "runner-folder.lock"), new_folder(target) as part:
         plugins = sorted((root / "usr" / "lib" / host.multiarch / "ggml").glob("backends*/libggml-*.so"))
@@ -131,7 +136,6 @@ def runner_folder(*, refresh: bool = False) -> Path:
         for name, library in _needed([*programs, *plugins], root, host).items():
             shutil.copy2(library, part / name)
         shutil.copy2(root / "packages.json", part / "packages.json")
-    return target
 
 
 def _needed(files: Sequence[Path], root: Path, host: Machine) -> dict[str, Path]:

@@ -13,7 +13,17 @@ from pathlib import Path
 from harness.cache import cache_dir
 from harness.errors import ErrorClass, Permanent
 
-__all__ = ["cache_dir", "downloads_dir", "locked", "models_dir", "new_file", "new_folder", "place", "runners_dir"]
+__all__ = [
+    "cache_dir",
+    "downloads_dir",
+    "locked",
+    "models_dir",
+    "new_file",
+    "new_folder",
+    "place",
+    "runners_dir",
+    "told",
+]
 
 
 def models_dir() -> Path:
@@ -74,15 +84,36 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn an operating system error while `what` is written into one that a lab operator can act on.
+
+    Raises:
+        Permanent: STORAGE_FULL.
+    """
+    try:
+        yield
+    except OSError as wrong:
+        raise Permanent(
+            f"cannot write {what}: {wrong.strerror or wrong} ({wrong.filename})",
+            error_class=ErrorClass.STORAGE_FULL,
+            advice=f"free some space, check permissions, or set FARM_CACHE to another folder than {cache_dir()}",
+        ) from wrong
+
+
 def place(source: Path, target: Path) -> Path:
     """Make `target` a copy of the cached `source` (file or folder); one that is the same already is left as it is.
 
     A copy and no link: whatever is done to it later, the cache stays whole.
 
     Raises:
-        Permanent: `target` is there and is of another kind (a folder where a file should be).
-        OSError: no room, or no permission.
+        Permanent: `target` is there and is of another kind (a folder where a file should be); no room or no permission.
     """
+    with told(str(target)):
+        return _place(source, target)
+
+
+def _place(source: Path, target: Path) -> Path:
     if source.is_dir():
         if target.is_symlink() or target.is_file():
             raise Permanent(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ErrorClass, Permanent
-from harness.supply.folders import cache_dir, downloads_dir, locked, new_folder, runners_dir
+from harness.supply.folders import cache_dir, downloads_dir, locked, new_folder, runners_dir, told
 from harness.supply.unpack import unpack
 
 SOURCE_PACKAGE = "llama-cpp-python"
@@ -71,7 +71,7 @@ def build(*, jobs: int = 1, again: bool = False, say: Say) -> Path:
         Permanent: the source cannot be had, there is no compiler, or the build fails (the log's end is in the message).
     """
     target = folder()
-    with locked(cache_dir() / "host-build.lock"):
+    with told(str(target)), locked(cache_dir() / "host-build.lock"):
         if all((target / name).is_file() for name in TARGETS) and not again:
             say(f"{target} is there already")
             return target

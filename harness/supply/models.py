@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.errors import ErrorClass, Permanent, UsageError
 from harness.supply import debian_tools, host_build
 from harness.supply.families import FAMILIES, QUANTS, Family
-from harness.supply.folders import cache_dir, locked, models_dir, new_file, place
+from harness.supply.folders import cache_dir, locked, models_dir, new_file, place, told
 from harness.supply.gguf_maker import SEED, write_f16
 
 RECIPE = 1
@@ -71,18 +71,11 @@ def make(family_name: str, quant_name: str, out: Path | None = None, *, progress
     family, quant = find_family(family_name), find_quant(quant_name)
     cached = models_dir() / f"recipe-{RECIPE}" / file_name(family.name, quant)
     made = False
-    try:
-        with locked(cache_dir() / "models.lock"):
-            if not cached.is_file():
-                _make_cached(family, quant, cached, progress)
-                made = True
-        path = place(cached, out / cached.name) if out else cached
-    except OSError as wrong:
-        raise Permanent(
-            f"cannot write {cached.name}: {wrong.strerror} ({wrong.filename})",
-            error_class=ErrorClass.STORAGE_FULL,
-            advice=f"free some space, or set FARM_CACHE to another folder than {cache_dir()}",
-        ) from wrong
+    with told(cached.name), locked(cache_dir() / "models.lock"):
+        if not cached.is_file():
+            _make_cached(family, quant, cached, progress)
+            made = True
+    path = place(cached, out / cached.name) if out else cached
     return Made(family.name, quant, path, path.stat().st_size, made)
 
 
