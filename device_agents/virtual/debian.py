@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agents.virtual.errors import LabUnsupported
-from device_agents.virtual.paths import cache_dir
+from harness.cache import cache_dir
 
 SUITE = "sid"
 """adbd and llama.cpp-tools of one vintage are in unstable only."""

@@ -21,9 +21,9 @@ from typing import Any, Literal
 import device_agents
 from device_agents.virtual import adbserver, debian, profiles, record
 from device_agents.virtual.errors import LabError, LabUnsupported
-from device_agents.virtual.paths import cache_dir, labs_dir
 from device_agents.virtual.preflight import preflight
 from device_agents.virtual.rootfs import ensure_rootfs
+from harness.cache import cache_dir
 
 BEHAVIOURS: Mapping[str, str] = {
     "adbd_restart_kills": "everything that adbd started dies when adbd restarts",
@@ -40,6 +40,9 @@ CLAIMED = "claimed"
 
 UP_LIMIT_S = 90.0
 DOWN_LIMIT_S = 20.0
+LABS = "labs"
+"""Folder of running labs in the cache folder; on disk, because the phones' storage lives there."""
+
 ORDER_LIMIT_S = 10.0
 
 
@@ -136,7 +139,7 @@ class Lab:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name):
             raise LabError(f"{name!r} cannot be the name of a lab", advice="use letters, digits, '.', '_' and '-'")
         self.name = name
-        self.folder = folder or labs_dir() / name
+        self.folder = folder or cache_dir() / LABS / name
 
     # --- up, status, down ---------------------------------------------------------------------------------------------
 
@@ -438,7 +441,7 @@ def _state_folder(folder: Path) -> Path:
 
 def all_labs() -> list[Lab]:
     """Every lab of this user that has a folder, running or left behind."""
-    parent = labs_dir()
+    parent = cache_dir() / LABS
     if not parent.is_dir():
         return []
     return [Lab(entry.name) for entry in sorted(parent.iterdir()) if entry.is_dir()]

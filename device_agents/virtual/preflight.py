@@ -7,8 +7,8 @@ import sys
 
 from device_agents.virtual import debian
 from device_agents.virtual.errors import LabUnsupported
-from device_agents.virtual.paths import cache_dir
 from device_agents.virtual.rootfs import ensure_rootfs, rootfs_key
+from harness.cache import cache_dir
 
 _PROBE = """
 import ctypes, os, sys

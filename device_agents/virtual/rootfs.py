@@ -14,7 +14,7 @@ from pathlib import Path
 
 from device_agents.virtual import debian
 from device_agents.virtual.errors import LabUnsupported
-from device_agents.virtual.paths import cache_dir
+from harness.cache import cache_dir
 
 ROOTFS_VERSION = 1
 """Raised when the packages or the layout below change; the shims and the preloaded library are hashed anyway."""

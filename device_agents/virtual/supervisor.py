@@ -43,7 +43,6 @@ class Supervisor:
         self._record = Record(folder)
         self._phones: dict[str, VirtualPhone] = {}
         self._fakes: dict[str, tuple[PhoneSpec, asyncio.Server, int]] = {}
-        self._unplugged: set[int] = set()
         self._listed: dict[str, str] = {}
         self._stop = asyncio.Event()
         self._cables_changed = asyncio.Event()
@@ -184,7 +183,7 @@ class Supervisor:
     def _ports(self) -> dict[int, bool]:
         """Port → plugged, of every cable."""
         real = {relay.port: relay.plugged for phone in self._phones.values() for relay in phone.relays}
-        return {**real, **{port: port not in self._unplugged for _, _, port in self._fakes.values()}}
+        return {**real, **{port: True for _, _, port in self._fakes.values()}}
 
     async def _mind_cables(self) -> None:
         connector = asyncio.create_task(self._keep_connected())
