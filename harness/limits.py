@@ -35,5 +35,6 @@ def run_limit_s(workload: Workload, model: Artifact) -> float:
         + workload.gen_tokens / SLOWEST_DECODE_TPS
     )
 
+
 RECOVERY_S = 120.0
 """One rung of the recovery ladder; a reboot is the slowest."""

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import platformdirs
-
 from device_agents.android.telemetry import parse_live
 from device_agents.base import Files, Jobs, JobSpec, PhoneLease, Recovery, Shell, Telemetry
 from device_agents.local.facts import host_facts, host_snapshot
@@ -19,6 +17,7 @@ from device_agents.posix.jobs import PosixJobs
 from device_agents.posix.lease import PosixLease
 from device_agents.posix.link import LinkShell
 from device_agents.posix.spec import Tools, by_hand
+from harness.cache import cache_dir
 from harness.errors import FarmError
 from harness.model import Attached, DeviceFacts, DeviceState, Platform, Reading
 
@@ -32,7 +31,7 @@ def discover_local(root: Path | None = None) -> Attached:
 
 def default_root() -> Path:
     """Folder that holds what farm keeps on this machine as a device."""
-    return platformdirs.user_cache_path("farm") / "local-device"
+    return cache_dir() / "local-device"
 
 
 class LocalAgent:

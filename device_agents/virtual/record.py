@@ -41,31 +41,33 @@ class Record:
         return content
 
 
-def identity(pid: int) -> list[float] | None:
-    """[pid, start time] of a process, which together name it for good; None when it is gone."""
+def identity(pid: int) -> list[int] | None:
+    """[pid, start time in ticks since boot] of a process, which together name it for good; None when it is gone.
+
+    Read from the kernel itself: a start time in wall-clock seconds moves when the clock is set.
+    """
     try:
-        return [pid, psutil.Process(pid).create_time()]
-    except psutil.NoSuchProcess:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
         return None
+    return None if fields[0] == b"Z" else [pid, int(fields[19])]
 
 
-def is_alive(who: Sequence[float] | None) -> bool:
+def is_alive(who: Sequence[int] | None) -> bool:
     """Whether exactly that process still runs."""
-    if not who:
-        return False
-    try:
-        process = psutil.Process(int(who[0]))
-        return abs(process.create_time() - who[1]) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return bool(who) and identity(who[0]) == list(who)
 
 
-def end(processes: Sequence[Sequence[float]]) -> None:
+def end(processes: Sequence[Sequence[int]]) -> None:
     """Kill those of the recorded processes that still run, and wait until they are gone."""
-    living = [psutil.Process(int(who[0])) for who in processes if is_alive(who)]
-    for process in living:
+    living = []
+    for who in processes:
         try:
-            process.kill()
+            process = psutil.Process(who[0])
+            # Checked after psutil took hold of the process, which itself guards against a recycled pid.
+            if is_alive(who):
+                process.kill()
+                living.append(process)
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(living, timeout=_END_LIMIT_S)
@@ -106,7 +108,7 @@ def clean_stale(folder: Path) -> bool:
         return False
     if is_alive(content["supervisor"]):
         raise LabError(
-            f"the lab {content['name']!r} is up (process {int(content['supervisor'][0])})",
+            f"the lab {content['name']!r} is up (process {content['supervisor'][0]})",
             advice=f"take it down first: farm lab down --name {content['name']}",
         )
     end(content["processes"])

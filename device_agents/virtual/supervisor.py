@@ -172,7 +172,7 @@ class Supervisor:
             due = max(due + TICK_S, loop.time())
             await asyncio.sleep(due - loop.time())
 
-    async def _end_with(self, owner: list[float]) -> None:
+    async def _end_with(self, owner: list[int]) -> None:
         """Go down when the process that asked for the lab is gone."""
         while record.is_alive(owner):
             await asyncio.sleep(0.5)

@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001 - the last frame of the process: ours are explained, others re-raised
+    except Exception as error:
         code = _explain(error)
         if code is None:
             raise

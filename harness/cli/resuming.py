@@ -47,7 +47,9 @@ def prepare(context: Context, store: Store, record: RunRecord) -> Execution:
     cases = store.cases(record.id, status=CaseStatus.PLANNED)
     attached = compose.discover(loaded.inventory)
     here = {
-        device.facts.identity: device for device in resolve_devices(loaded.inventory, attached) if usable(device.attached)
+        device.facts.identity: device
+        for device in resolve_devices(loaded.inventory, attached)
+        if usable(device.attached)
     }
     models = {case.model.id: case.model for case in cases}
     runners = {case.runner.id: case.runner for case in cases}

@@ -780,15 +780,28 @@ WITHOUT_PARSER: Mapping[str, str] = {
 }
 
 
-def test_every_capture_is_expected_or_listed_as_without_parser(captures: Path) -> None:
-    files = {path.relative_to(captures).as_posix() for path in captures.rglob("*") if path.is_file()}
+def test_every_known_capture_is_expected_or_listed_with_a_reason() -> None:
     assert not set(EXPECTED) & set(WITHOUT_PARSER)
-    assert files == set(EXPECTED) | set(WITHOUT_PARSER)
     assert all(reason for reason in WITHOUT_PARSER.values())
+
+
+def test_no_parser_stumbles_over_any_capture(captures: Path) -> None:
+    """Also over captures that no table here knows, and over those that are another parser's."""
+    parsers = [getattr(telemetry, name) for name in telemetry.__all__]
+    files = [path for path in sorted(captures.rglob("*")) if path.is_file()]
+    assert files
+    for path in files:
+        data = path.read_bytes()
+        for parser in parsers:
+            found = parser(data)
+            values = found.values() if isinstance(found, Mapping) else ()
+            assert all(reading.reason for reading in values if isinstance(reading, Unavailable)), path
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_capture_is_read_as_a_person_reads_it(captures: Path, name: str) -> None:
+    if not (captures / name).is_file():
+        pytest.skip(f"{name} is not among the captures here")
     data = (captures / name).read_bytes()
     for parser, expected in EXPECTED[name]:
         found = parser(data)
