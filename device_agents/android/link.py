@@ -6,16 +6,13 @@ import contextlib
 import re
 import subprocess
 import threading
-import time
 import uuid
-from collections.abc import Sequence
-from pathlib import Path
-
-from adbutils.errors import AdbError
+from collections.abc import Callable, Sequence
+from typing import IO
 
 from device_agents.android.adb import AdbServer, explain
-from device_agents.base import Progress, ShellResult
-from device_agents.posix.link import Pump, Running, check_command_size, end_process, quoted, stalled
+from device_agents.base import ShellResult
+from device_agents.posix.link import Running, check_command_size, communicate, end_process, quoted, stalled
 from harness.errors import ErrorClass, FarmError, Transient
 
 _KILL_S = 5.0
@@ -35,7 +32,7 @@ class AdbLink:
         self._server = server
         server.remember(serial)
 
-    def start(self, argv: Sequence[str], *, stdin: bytes | None = None) -> Running:
+    def start(self, argv: Sequence[str], *, stdin: bytes | IO[bytes] | None = None) -> Running:
         self._server.ready()
         mark = uuid.uuid4().hex
         # adb's own failures also end with 255 or 1, so the command's code comes with a mark that only its end prints.
@@ -44,47 +41,13 @@ class AdbLink:
         options = ("-T",) if stdin is not None else ("-n", "-T")
         process = subprocess.Popen(
             self._server.arguments("-s", self.name, "shell", *options, command),
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE if isinstance(stdin, bytes) else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self._server.environment(),
             start_new_session=True,
         )
-        return _AdbRunning(self, process, stdin, mark)
-
-    def pour(
-        self, argv: Sequence[str], source: Path, *, offset: int, length: int, limit_s: float, progress: Progress | None
-    ) -> bytes:
-        self._server.ready()
-        deadline = time.monotonic() + limit_s
-        command = quoted(argv)
-        check_command_size(command, self.name)
-        try:
-            with self._server.connection(min(limit_s, 20.0)) as stream:
-                stream.send_command(f"host:transport:{self.name}")
-                stream.check_okay()
-                # A raw stream: its bytes pass one process less than those of `adb shell`, at both ends. It tells no
-                # exit code; that is what the hash is for.
-                stream.send_command(f"exec:{command}")
-                stream.check_okay()
-                descriptor = stream.conn.fileno()
-                pump = Pump(descriptor, descriptor, self.name)
-                complete = pump.send(source, offset, length, deadline=deadline, progress=progress)
-                pump.drain(deadline=deadline)
-        except AdbError as error:
-            raise explain(self._server, self.name, str(error), "starting a transfer") from None
-        except OSError as error:
-            raise explain(self._server, self.name, str(error), "transferring") from None
-        said = pump.said.decode("utf-8", "replace").strip()[-300:]
-        if complete:
-            return bytes(pump.said)
-        if said:
-            raise Transient(
-                f"{self.name}: the transfer ended early: {said}",
-                error_class=ErrorClass.PUSH_FAILED,
-                device=self.name,
-            )
-        raise explain(self._server, self.name, "", "transferring")
+        return _AdbRunning(self, process, stdin if isinstance(stdin, bytes) else None, mark)
 
     def lost_with_processes(self) -> ErrorClass:
         return ErrorClass.ADBD_RESTART
@@ -108,9 +71,9 @@ class _AdbRunning:
         self._stdin = stdin
         self._mark = mark
 
-    def wait(self, *, limit_s: float) -> ShellResult:
+    def wait(self, *, limit_s: float, watch: Callable[[], None] | None = None) -> ShellResult:
         try:
-            stdout, stderr = self._process.communicate(self._stdin, timeout=limit_s)
+            stdout, stderr = communicate(self._process, self._stdin, limit_s, watch)
         except subprocess.TimeoutExpired:
             end_process(self._process)
             raise self._late(limit_s) from None

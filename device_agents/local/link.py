@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import IO
 
-from device_agents.base import Progress, ShellResult
-from device_agents.posix.link import Pump, Running, end_process
+from device_agents.base import ShellResult
+from device_agents.posix.link import Running, communicate, end_process
 from harness.errors import ErrorClass, Transient
 
 
@@ -19,9 +18,9 @@ class _LocalRunning:
         self._stdin = stdin
         self._name = name
 
-    def wait(self, *, limit_s: float) -> ShellResult:
+    def wait(self, *, limit_s: float, watch: Callable[[], None] | None = None) -> ShellResult:
         try:
-            stdout, stderr = self._process.communicate(self._stdin, timeout=limit_s)
+            stdout, stderr = communicate(self._process, self._stdin, limit_s, watch)
         except subprocess.TimeoutExpired:
             self.kill()
             raise Transient(
@@ -42,49 +41,27 @@ class LocalLink:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def start(self, argv: Sequence[str], *, stdin: bytes | None = None) -> Running:
-        return _LocalRunning(self._spawn(argv, piped=stdin is not None), stdin, self.name)
-
-    def pour(
-        self, argv: Sequence[str], source: Path, *, offset: int, length: int, limit_s: float, progress: Progress | None
-    ) -> bytes:
-        deadline = time.monotonic() + limit_s
-        process = self._spawn(argv, piped=True, merged=True)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            pump = Pump(process.stdin.fileno(), process.stdout.fileno(), self.name)
-            complete = pump.send(source, offset, length, deadline=deadline, progress=progress)
-            pump.drain(deadline=deadline)
-        finally:
-            end_process(process, group=True)
-        if not complete:
-            said = pump.said.decode("utf-8", "replace").strip()[-300:]
-            raise Transient(
-                f"{self.name}: the transfer ended early: {said or 'no message'}",
-                error_class=ErrorClass.PUSH_FAILED,
-                device=self.name,
-            )
-        return bytes(pump.said)
+    def start(self, argv: Sequence[str], *, stdin: bytes | IO[bytes] | None = None) -> Running:
+        return _LocalRunning(self._spawn(argv, stdin), stdin if isinstance(stdin, bytes) else None, self.name)
 
     def lost_with_processes(self) -> ErrorClass:
         return ErrorClass.KILLED
 
-    def _spawn(self, argv: Sequence[str], *, piped: bool, merged: bool = False) -> subprocess.Popen[bytes]:
+    def _spawn(self, argv: Sequence[str], stdin: bytes | IO[bytes] | None) -> subprocess.Popen[bytes]:
         # A farm that is itself started by a farm job must not pass on the mark by which a job's processes are found.
         environment = {name: value for name, value in os.environ.items() if name != "FARM_JOB"}
-        command = list(argv)
+        source = subprocess.DEVNULL if stdin is None else subprocess.PIPE if isinstance(stdin, bytes) else stdin
         try:
             return subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                list(argv),
+                stdin=source,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
                 env=environment,
                 cwd="/",
             )
         except FileNotFoundError:
-            return self._spawn(("sh", "-c", 'echo "$1: not found" >&2; exit 127', "sh", command[0]), piped=piped)
+            return self._spawn(("sh", "-c", 'echo "$1: not found" >&2; exit 127', "sh", argv[0]), stdin)
         except PermissionError:
-            return self._spawn(("sh", "-c", 'echo "$1: not executable" >&2; exit 126', "sh", command[0]), piped=piped)
+            return self._spawn(("sh", "-c", 'echo "$1: not executable" >&2; exit 126', "sh", argv[0]), stdin)

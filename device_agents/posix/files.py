@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from device_agents.base import Deployed, Progress
-from device_agents.posix.link import Link, run_checked, shell_path, text_of
+from device_agents.posix.link import Link, pour, run_checked, shell_path, text_of
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.model import MEGABYTE, Artifact, ArtifactFile
 
@@ -26,6 +26,12 @@ _SMALL_S = 30.0
 """Limit of a question about the store; a busy phone answers within a second."""
 
 _NAMES_PER_CALL = 100
+
+# What adb delivers comes in pieces of up to a MiB: dd takes them whole, where cat and head of many phones take 4 KiB.
+_APPEND = """now=$(wc -c < "$1"); [ "${now##* }" = "$2" ] || { echo "the partial file changed"; exit 9; }
+said=$(dd bs=1048576 2>&1 >> "$1") || { echo "$said"; exit 8; }"""
+_WRITE = 'cat > "$1"'
+_UNPACK = 'tar -x -f - -C "$1"'
 
 _FINISH = """part=$1 final=$2; shift 2; cd "$part" || exit 1
 for f; do chmod 755 "./$f" || exit 1; done; mv "$part" "$final" || exit 1"""
@@ -138,25 +144,36 @@ class PosixFiles:
     def _pour_rest(
         self, file: ArtifactFile, target: str, resumed: int, deadline: float, progress: Progress | None
     ) -> None:
-        rest = file.size - resumed
         shifted = None if progress is None else lambda done, _total: progress(resumed + done, file.size)
-        self._link.pour(
-            (
-                "sh",
-                "-c",
-                'now=$(wc -c < "$1"); [ "${now##* }" = "$2" ] || { echo "the partial file changed"; exit 9; }; '
-                'head -c "$3" >> "$1"',
-                "farm",
-                target,
-                str(resumed),
-                str(rest),
-            ),
-            Path(file.path),
-            offset=resumed,
-            length=rest,
+        self._pour((_APPEND, target, str(resumed)), Path(file.path), resumed, file.size - resumed, deadline, shifted)
+
+    def _pour(
+        self,
+        script: tuple[str, ...],
+        source: Path,
+        offset: int,
+        length: int,
+        deadline: float,
+        progress: Progress | None,
+    ) -> None:
+        """Feed a file to `script` (text and arguments), which has to succeed."""
+        result = pour(
+            self._link,
+            ("sh", "-c", script[0], "farm", *script[1:]),
+            source,
+            offset=offset,
+            length=length,
             limit_s=_left(deadline),
-            progress=shifted,
+            progress=progress,
         )
+        if result.exit_code != 0:
+            said = (result.stderr + result.stdout).decode("utf-8", "replace").strip()[-300:]
+            raise Transient(
+                f"{self._link.name}: the transfer of {source.name} ended early: {said or 'no message'}",
+                error_class=ErrorClass.PUSH_FAILED,
+                advice="farm goes on where it stopped when the push is repeated",
+                device=self._link.name,
+            )
 
     # --- many files, hashed when they are there ---
 
@@ -217,25 +234,11 @@ class PosixFiles:
             with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
                 length = _write_tar(Path(archive.name), missing)
                 scaled = None if progress is None else lambda done, _all: progress(min(before + done, total), total)
-                self._link.pour(
-                    ("sh", "-c", 'head -c "$1" | tar -x -f - -C "$2"', "farm", str(length), part),
-                    Path(archive.name),
-                    offset=0,
-                    length=length,
-                    limit_s=_left(deadline),
-                    progress=scaled,
-                )
+                self._pour((_UNPACK, part), Path(archive.name), 0, length, deadline, scaled)
             return
         done = before
         for name, file in missing.items():
-            self._link.pour(
-                ("sh", "-c", 'head -c "$1" > "$2"', "farm", str(file.size), shell_path(part, name)),
-                Path(file.path),
-                offset=0,
-                length=file.size,
-                limit_s=_left(deadline),
-                progress=None,
-            )
+            self._pour((_WRITE, shell_path(part, name)), Path(file.path), 0, file.size, deadline, None)
             done += file.size
             if progress is not None:
                 progress(done, total)

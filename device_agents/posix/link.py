@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from device_agents.base import Progress, ShellResult
 from harness.errors import ErrorClass, Permanent, Transient
 
-STALL_S = 15.0
-"""A transfer that moves no byte for this long is given up: USB links recover within a few seconds or not at all."""
+STALL_S = 30.0
+"""A transfer that moves no byte for this long is given up: links recover within seconds or not at all, and what adb
+holds in its buffers at the end passes within seconds even over Wi-Fi."""
 
 COMMAND_BYTES_MAX = 60_000
 """adb's protocol names a command with four hexadecimal digits of length."""
 
-_CHUNK = 1 << 20
+_WATCH_S = 0.1
 
 
 class Running(Protocol):
     """A command under way on the device."""
 
-    def wait(self, *, limit_s: float) -> ShellResult:
-        """Its end; raises Transient when the link is lost or the limit is reached (then it is killed)."""
+    def wait(self, *, limit_s: float, watch: Callable[[], None] | None = None) -> ShellResult:
+        """Its end; raises Transient when the link is lost or the limit is reached (then it is killed).
+
+        `watch` is called about ten times a second; what it raises passes through.
+        """
 
     def kill(self) -> None:
         """Stop waiting for it; fine when it has ended."""
@@ -41,14 +44,8 @@ class Link(Protocol):
 
     name: str
 
-    def start(self, argv: Sequence[str], *, stdin: bytes | None = None) -> Running:
-        """Start a command whose arguments arrive as they are."""
-
-    def pour(
-        self, argv: Sequence[str], source: Path, *, offset: int, length: int, limit_s: float, progress: Progress | None
-    ) -> bytes:
-        """Send `length` bytes of `source` from `offset` to the standard input of a command that ends by itself after
-        that many bytes; returns what it printed. `progress` counts from 0 to `length`."""
+    def start(self, argv: Sequence[str], *, stdin: bytes | IO[bytes] | None = None) -> Running:
+        """Start a command whose arguments arrive as they are; `stdin` may be an open file, taken from its position."""
 
     def lost_with_processes(self) -> ErrorClass:
         """The class of "every process of ours is gone though the device did not restart"."""
@@ -106,81 +103,72 @@ def run_checked(link: Link, text: str, *args: str, limit_s: float, stdin: bytes 
     return result.stdout
 
 
-class Pump:
-    """Sends a part of a file to a non-blocking descriptor, with a watchdog for bytes that no longer move.
+def pour(
+    link: Link,
+    argv: Sequence[str],
+    source: Path,
+    *,
+    offset: int,
+    length: int,
+    limit_s: float,
+    progress: Progress | None,
+) -> ShellResult:
+    """Feed `source` from `offset` to its end to the standard input of a command on the device.
 
     Args:
-        sink: descriptor to write to. answer: descriptor on which the other side may speak or hang up.
+        length: bytes from `offset` to the end. progress: counts from 0 to `length`.
+
+    Raises:
+        Transient: the link is lost or stalled, or the limit is reached. Permanent: the file changed its size.
     """
+    with source.open("rb", buffering=0) as file:
+        file.seek(offset)
+        # The command shares our file description, so its position tells what was taken, and no byte passes through us.
+        moved_at, moved = time.monotonic(), 0
 
-    def __init__(self, sink: int, answer: int, device: str) -> None:
-        self._sink = sink
-        self._answer = answer
-        self._device = device
-        self.said = bytearray()
-        os.set_blocking(sink, False)
-        os.set_blocking(answer, False)
-
-    def send(self, source: Path, offset: int, length: int, *, deadline: float, progress: Progress | None) -> bool:
-        """True when all bytes were taken; False when the other side hung up before."""
-        sent = 0
-        with source.open("rb") as file, selectors.DefaultSelector() as selector:
-            file.seek(offset)
-            if self._sink == self._answer:
-                selector.register(self._sink, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            else:
-                selector.register(self._sink, selectors.EVENT_WRITE)
-                selector.register(self._answer, selectors.EVENT_READ)
-            waiting = memoryview(b"")
-            while sent < length:
-                ready = selector.select(_patience(deadline, self._device, "the transfer"))
-                if not ready:
-                    raise stalled(self._device, f"no byte moved for {STALL_S:.0f} s after {sent} of {length}")
-                spoke = any(key.fd == self._answer and mask & selectors.EVENT_READ for key, mask in ready)
-                if spoke and not self._hear():
-                    return False
-                if not any(key.fd == self._sink and mask & selectors.EVENT_WRITE for key, mask in ready):
-                    continue
-                if not waiting:
-                    waiting = memoryview(file.read(min(_CHUNK, length - sent)))
-                    if not waiting:
-                        raise Permanent(
-                            f"{source.name} became shorter while it was sent",
-                            error_class=ErrorClass.PUSH_FAILED,
-                            advice="leave the file alone while it is deployed",
-                            device=self._device,
-                        )
-                try:
-                    taken = os.write(self._sink, waiting)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    return False
-                waiting = waiting[taken:]
-                sent += taken
+        def watch() -> None:
+            nonlocal moved_at, moved
+            position = min(file.tell() - offset, length)
+            if position != moved:
+                moved_at, moved = time.monotonic(), position
                 if progress is not None:
-                    progress(sent, length)
-        return True
+                    progress(moved, length)
+            elif time.monotonic() - moved_at > STALL_S:
+                raise stalled(link.name, f"no byte moved for {STALL_S:.0f} s after {moved} of {length}")
 
-    def drain(self, *, deadline: float) -> None:
-        """Read until the other side hangs up."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._answer, selectors.EVENT_READ)
-            while True:
-                if not selector.select(_patience(deadline, self._device, "the end of the transfer")):
-                    raise stalled(self._device, f"the device did not confirm the transfer within {STALL_S:.0f} s")
-                if not self._hear():
-                    return
-
-    def _hear(self) -> bool:
+        running = link.start(argv, stdin=file)
         try:
-            heard = os.read(self._answer, 65536)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        self.said += heard
-        return bool(heard)
+            result = running.wait(limit_s=limit_s, watch=watch)
+        finally:
+            running.kill()
+        if os.fstat(file.fileno()).st_size != offset + length:
+            raise Permanent(
+                f"{source.name} changed its size while it was sent",
+                error_class=ErrorClass.PUSH_FAILED,
+                advice="leave the file alone while it is deployed",
+                device=link.name,
+            )
+        watch()
+    return result
+
+
+def communicate(
+    process: subprocess.Popen[bytes], stdin: bytes | None, limit_s: float, watch: Callable[[], None] | None
+) -> tuple[bytes, bytes]:
+    """`Popen.communicate` with `watch` called all the while; what it raises ends the wait.
+
+    Raises:
+        subprocess.TimeoutExpired: after `limit_s`.
+    """
+    deadline = time.monotonic() + limit_s
+    while True:
+        left = max(deadline - time.monotonic(), 0.0)
+        try:
+            return process.communicate(stdin, timeout=left if watch is None else min(left, _WATCH_S))
+        except subprocess.TimeoutExpired:
+            if watch is None or time.monotonic() >= deadline:
+                raise
+            watch()
 
 
 def stalled(device: str, what: str) -> Transient:
@@ -191,18 +179,6 @@ def stalled(device: str, what: str) -> Transient:
         advice="check cable and hub; farm tries again",
         device=device,
     )
-
-
-def _patience(deadline: float, device: str, what: str) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise Transient(
-            f"{device}: {what} took longer than its limit",
-            error_class=ErrorClass.TIMED_OUT,
-            advice="raise the limit or check the speed of the link",
-            device=device,
-        )
-    return min(left, STALL_S)
 
 
 def end_process(process: subprocess.Popen[bytes], *, group: bool = False) -> None:

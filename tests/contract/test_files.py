@@ -11,7 +11,7 @@ from device_agents.base import DeviceAgent
 from device_agents.posix.files import RESERVE_BYTES, PosixFiles, device_name
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.model import Artifact
-from tests.contract.helpers import model, run_job, runner, spec
+from tests.contract.helpers import model, run_job, runner, spec, wait_until
 
 NAMES = [
     "plain.gguf",
@@ -89,33 +89,28 @@ def _with_hash(artifact: Artifact, digest: str):  # type: ignore[no-untyped-def]
 
 def test_cut_model_goes_on_where_it_stopped(agent: DeviceAgent, tmp_path: Path) -> None:
     artifact = model(tmp_path / "m.gguf", 3_000_000)
-    cut = _cut_after(agent, artifact, 1_000_000)
-    assert cut < artifact.size
-    missing = agent.files.missing_bytes(artifact, limit_s=20)
-    assert missing < artifact.size
+    (tmp_path / "cut").mkdir()
+    cut = tmp_path / "cut" / "m.gguf"
+    cut.write_bytes((tmp_path / "m.gguf").read_bytes()[:1_000_001])
+    half = dataclasses.replace(artifact.files[0], path=str(cut))
+    with pytest.raises(FarmError) as raised:
+        agent.files.ensure(Artifact("model", artifact.sha256, (half,)), keep=frozenset(), limit_s=60)
+    assert raised.value.error_class is ErrorClass.PUSH_FAILED
+    assert wait_until(lambda: agent.files.missing_bytes(artifact, limit_s=20) == 1_999_999)
     deployed = agent.files.ensure(artifact, keep=frozenset(), limit_s=60)
-    assert deployed.resumed_bytes == artifact.size - missing
-    assert deployed.pushed_bytes == missing
+    assert (deployed.resumed_bytes, deployed.pushed_bytes) == (1_000_001, 1_999_999)
     assert content_on(agent, deployed.path) == (tmp_path / "m.gguf").read_bytes()
 
 
-class _Cut(Exception):
-    pass
+def test_interrupted_push_leaves_no_caller_waiting(agent: DeviceAgent, tmp_path: Path) -> None:
+    artifact = model(tmp_path / "m.gguf", 20_000_000)
 
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
 
-def _cut_after(agent: DeviceAgent, artifact: Artifact, size: int) -> int:
-    """Start a push and drop it after `size` bytes, as a controller that dies does."""
-    reached = 0
-
-    def progress(done: int, _total: int) -> None:
-        nonlocal reached
-        reached = done
-        if done >= size:
-            raise _Cut
-
-    with pytest.raises(_Cut):
-        agent.files.ensure(artifact, keep=frozenset(), limit_s=60, progress=progress)
-    return reached
+    with pytest.raises(KeyboardInterrupt):
+        agent.files.ensure(artifact, keep=frozenset(), limit_s=60, progress=interrupt)
+    assert agent.files.ensure(artifact, keep=frozenset(), limit_s=60).path
 
 
 def test_corrupt_part_is_found_and_pushed_anew(agent: DeviceAgent, tmp_path: Path) -> None:
