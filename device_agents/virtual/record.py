@@ -55,7 +55,7 @@ def identity(pid: int) -> list[int] | None:
 
 def is_alive(who: Sequence[int] | None) -> bool:
     """Whether exactly that process still runs."""
-    return bool(who) and identity(who[0]) == list(who)
+    return who is not None and identity(who[0]) == list(who)
 
 
 def end(processes: Sequence[Sequence[int]]) -> None:

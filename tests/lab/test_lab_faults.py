@@ -214,8 +214,8 @@ def test_a_lab_is_not_started_twice(lab: RunningLab) -> None:
 
 def test_a_process_with_a_recycled_pid_is_not_ours() -> None:
     assert record.is_alive(record.identity(os.getpid()))
-    assert not record.is_alive([os.getpid(), 1.0])
-    record.end([[os.getpid(), 1.0]])
+    assert not record.is_alive([os.getpid(), 1])
+    record.end([[os.getpid(), 1]])
 
 
 def test_unknown_phones_are_named() -> None:
