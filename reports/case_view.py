@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -13,7 +12,7 @@ from reports.cases import Case, Notes, aggregate, anchor, case_name, metric_head
 from reports.charts import Scale, dots
 from reports.failures import failure_row
 from reports.inputs import Repetition, Telemetry
-from reports.numbers import duration, iso, moment, significant, span
+from reports.numbers import alike, duration, iso, moment, significant, span
 from reports.verdicts import verdict_row
 from reports.views import (
     CaseMetricRow,
@@ -84,21 +83,25 @@ def _typical(case: Case) -> Repetition:
 def _metric_row(spec: MetricSpec, case: Case, notes: Notes) -> CaseMetricRow:
     readings = [one.metrics.get(spec.name) for one in case.repetitions]
     measured = [reading for reading in readings if isinstance(reading, Measured)]
-    steps = {reading.resolution for reading in measured if reading.resolution is not None}
+    texts = dict(
+        zip((id(reading) for reading in measured), alike([reading.value for reading in measured]), strict=True)
+    )
+    steps = [reading.resolution for reading in measured if reading.resolution is not None]
     return CaseMetricRow(
         head=metric_head(spec),
         median=aggregate(case.measured or case.repetitions, spec.name, notes),
-        cells=tuple(_single(one, spec.name, notes) for one in case.repetitions),
+        cells=tuple(
+            MetricCell(next(texts), "") if isinstance(reading, Measured) else _absent(one, spec.name, notes)
+            for one, reading in zip(case.repetitions, readings, strict=True)
+        ),
         strip=_strip([reading.value for reading in measured], spec.unit),
         source=", ".join(dict.fromkeys(reading.source for reading in measured)),
-        resolution=", ".join(f"{step:g} {spec.unit}".strip() for step in sorted(steps)),
+        resolution=f"{max(steps):.3g} {spec.unit}".strip() if steps else "",
     )
 
 
-def _single(one: Repetition, metric: str, notes: Notes) -> MetricCell:
+def _absent(one: Repetition, metric: str, notes: Notes) -> MetricCell:
     reading = one.metrics.get(metric)
-    if isinstance(reading, Measured):
-        return MetricCell(significant(reading.value), "")
     if isinstance(reading, Unavailable):
         reason = reading.reason
     elif one.error is not None:
@@ -184,34 +187,42 @@ def _steps(steps: Sequence[StepRecord]) -> tuple[StepRow, ...]:
             limit="" if step.limit_s is None else duration(step.limit_s),
             x=round(scale(step.started_at), 1),
             width=round(max(scale(step.started_at + step.duration_s) - scale(step.started_at), 1.0), 1),
-            detail="; ".join(f"{name} {_text(value)}" for name, value in flat(step.detail)),
+            detail="; ".join(f"{name} {value}" for name, value in flat(step.detail)),
             error="" if step.error is None else f"{step.error.error_class}: {step.error.message}",
         )
         for step in ordered
     )
 
 
-def flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested mappings as dotted names, in their own order."""
-    items: list[tuple[str, Any]] = []
+def flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as dotted names with their values as text, in their own order."""
+    items: list[tuple[str, str]] = []
     for name, value in mapping.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value and not _is_reading(value):
             items.extend(flat(value, f"{prefix}{name}."))
         else:
-            items.append((f"{prefix}{name}", value))
+            items.append((f"{prefix}{name}", _text(value, of_parameter=prefix == "parameters.")))
     return items
 
 
-def _text(value: Any) -> str:
+def _is_reading(value: Mapping[str, Any]) -> bool:
+    return "unavailable" in value or {"value", "unit"} <= value.keys()
+
+
+def _text(value: Any, *, of_parameter: bool = False) -> str:
     if value is None:
-        return "left to the runtime"
+        return "left to the runtime" if of_parameter else "none"
+    if isinstance(value, Mapping) and _is_reading(value):
+        reason = value.get("unavailable")
+        return f"not measured ({reason})" if reason is not None else f"{_text(value['value'])} {value['unit']}".strip()
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        parts = [_text(part) for part in value]
+        return ("; " if any(isinstance(part, Mapping) for part in value) else ", ").join(parts) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return significant(value)
-    if isinstance(value, str | int):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return significant(value) if isinstance(value, float) else str(value)
 
 
 def _provenance(case: Case) -> tuple[tuple[Named, ...], tuple[DifferingRow, ...]]:
@@ -227,7 +238,7 @@ def _provenance(case: Case) -> tuple[tuple[Named, ...], tuple[DifferingRow, ...]
     for name in names:
         if name in _SHOWN_ELSEWHERE or name.startswith("stamps."):
             continue
-        values = [_text(one[name]) if name in one else "not recorded" for one in facts]
+        values = [one.get(name, "not recorded") for one in facts]
         known = {value for value, one in zip(values, facts, strict=True) if one}
         if len(known) == 1:
             same.append(Named(name, known.pop(), mono=True))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from harness.model import METRICS, NOT_A_PHONE, CaseStatus, Measured, MetricSpec, PlannedCase, Unavailable
 from reports.inputs import DeviceInput, Repetition, RunInput
-from reports.numbers import significant, span
+from reports.numbers import DASH, alike
 from reports.views import CaseName, DeviceName, MetricCell, MetricHead, Note
 
 _FINAL = (CaseStatus.MEASURED, CaseStatus.FAILED, CaseStatus.REFUSED, CaseStatus.SKIPPED)
@@ -52,7 +52,8 @@ class Notes:
 
 def device_name(planned: PlannedCase, devices: Iterable[DeviceInput]) -> DeviceName:
     """The device of a case with its mark; the mark never depends on what was read from the device later."""
-    model = next((device.model for device in devices if device.id == planned.device_id), "")
+    known = next((device for device in devices if device.id == planned.device_id), None)
+    model = f"{known.manufacturer} {known.model}".strip() if known else ""
     return DeviceName(planned.device_id, model, NOT_A_PHONE.get(planned.kind, ""))
 
 
@@ -129,10 +130,11 @@ def aggregate(repetitions: Sequence[Repetition], metric: str, notes: Notes) -> M
     if not values:
         reason = why_absent(repetitions, metric)
         return MetricCell("", "", notes.number(reason), reason)
-    detail = "" if min(values) == max(values) else span(min(values), max(values))
+    middle, low, high = alike((median(values), min(values), max(values)))
+    detail = "" if min(values) == max(values) else f"{low} {DASH} {high}"
     if len(values) < len(repetitions):
         detail = f"{detail} n={len(values)}".strip()
-    return MetricCell(significant(median(values)), detail)
+    return MetricCell(middle, detail)
 
 
 def metric_specs(names: Iterable[str]) -> tuple[MetricSpec, ...]:

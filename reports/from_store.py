@@ -25,20 +25,16 @@ def _repetition(store: Store, row: MeasurementRow) -> Repetition:
     return Repetition(row, log_tail, commands, store.steps(key))
 
 
-def _device(planned: PlannedCase, facts: Mapping[str, Any]) -> DeviceInput:
+def _device(planned: PlannedCase, provenance: Mapping[str, Any]) -> DeviceInput:
+    told = provenance.get("device")
+    facts = told if isinstance(told, Mapping) else {}
     ram = facts.get("ram_bytes")
     return DeviceInput(
         id=planned.device_id,
-        serial=planned.serial,
-        identity=planned.identity,
-        tier=planned.tier,
-        platform=planned.platform,
-        kind=planned.kind,
         manufacturer=_text(facts, "manufacturer"),
-        model=_text(facts, "device_model"),
+        model=_text(facts, "model"),
         soc=_text(facts, "soc"),
         os_version=_text(facts, "os_version"),
-        os_fingerprint=_text(facts, "os_fingerprint"),
         ram_bytes=ram if isinstance(ram, int) else None,
     )
 

@@ -8,10 +8,8 @@ from typing import Any, Protocol
 
 from harness.model import (
     CaseStatus,
-    DeviceKind,
     ErrorInfo,
     PlannedCase,
-    Platform,
     Reading,
     RunRecord,
     StepRecord,
@@ -25,16 +23,10 @@ class DeviceInput:
     """A device as the run saw it; "" where it did not tell, `ram_bytes` None."""
 
     id: str
-    serial: str
-    identity: str
-    tier: str
-    platform: Platform
-    kind: DeviceKind
     manufacturer: str
     model: str
     soc: str
     os_version: str
-    os_fingerprint: str
     ram_bytes: int | None
 
 

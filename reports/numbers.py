@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 NARROW_SPACE = "\u202f"
@@ -44,9 +45,19 @@ def _grouped(text: str) -> str:
     return sign + NARROW_SPACE.join(parts) + dot + fraction
 
 
+def alike(values: Sequence[float]) -> tuple[str, ...]:
+    """Values of one quantity with equally many decimals, so that 32 beside 31.5 reads 32.0."""
+    sizes = [abs(value) for value in values if value and math.isfinite(value)]
+    whole = all(value == int(value) for value in values if math.isfinite(value))
+    if whole or len(sizes) < len(values) or max(sizes) > 100 * min(sizes) or min(sizes) < 0.001:
+        return tuple(significant(value) for value in values)
+    decimals = max(0, 2 - math.floor(math.log10(min(sizes))))
+    return tuple(_grouped(f"{value:.{decimals}f}").replace("-", MINUS) for value in values)
+
+
 def span(low: float, high: float) -> str:
     """A range, "40.1 – 42.3"."""
-    return f"{significant(low)} {DASH} {significant(high)}"
+    return f" {DASH} ".join(alike((low, high)))
 
 
 def duration(seconds: float) -> str:

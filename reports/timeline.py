@@ -25,6 +25,7 @@ BUCKETS = 240
 """Of time along the axis: below two pixels each, so that thinning cannot be seen."""
 MOST_LINES = 4
 LABEL_HEIGHT = 13.0
+_CAP = " cap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _frequencies(traces: Sequence[Trace]) -> list[_Series]:
         if measure == "cur_freq":
             series.append(_series(trace, site, "line"))
         elif measure == "max_freq":
-            series.append(_series(trace, f"{site} cap", "limit"))
+            series.append(_series(trace, f"{site}{_CAP}", "limit"))
     # A cap takes its policy's colour: sorted by name it follows its frequency.
     return sorted(series, key=lambda one: one.label)[: 2 * MOST_LINES]
 
@@ -214,10 +215,10 @@ def _panel(row: _Row, axis: Scale, top: float) -> Panel:
     colours: dict[str, int] = {}
     lines: list[Line] = []
     for one in row.series:
-        colour = colours.setdefault(one.label.removesuffix(" cap"), len(colours) % MOST_LINES + 1)
+        colour = colours.setdefault(one.label.removesuffix(_CAP), len(colours) % MOST_LINES + 1)
         lines.append(_line(one, f"s{colour}", axis, scale))
     return Panel(
-        title=row.name,
+        title=f"{row.name}, cap dashed" if any(one.kind == "limit" for one in row.series) else row.name,
         unit=row.series[0].unit,
         top=top,
         height=PANEL_HEIGHT,
@@ -229,12 +230,14 @@ def _panel(row: _Row, axis: Scale, top: float) -> Panel:
 def _line(series: _Series, style: str, axis: Scale, scale: Scale) -> Line:
     pixels = [(axis(at), scale(value)) for at, value in thin(series.points, BUCKETS)]
     draw = {"points": dots, "limit": stairs}.get(series.kind, stairs if series.unit == "MHz" else line)
-    return Line(series.label, style, series.kind, draw(pixels), pixels[-1][1])
+    # A dashed cap stands in the colour of its policy, whose label serves both.
+    label = "" if series.kind == "limit" else series.label
+    return Line(label, style, series.kind, draw(pixels), pixels[-1][1])
 
 
 def _apart(lines: Sequence[Line], top: float, bottom: float) -> list[Line]:
     """The same lines with their labels moved so far apart that each can be read."""
-    order = sorted(lines, key=lambda one: one.label_y)
+    order = sorted((one for one in lines if one.label), key=lambda one: one.label_y)
     room = max(bottom - top, LABEL_HEIGHT * len(order))
     placed: dict[str, float] = {}
     at = top - LABEL_HEIGHT
@@ -242,7 +245,7 @@ def _apart(lines: Sequence[Line], top: float, bottom: float) -> list[Line]:
         lowest = top + room - LABEL_HEIGHT * (len(order) - 1 - number)
         at = min(max(one.label_y, at + LABEL_HEIGHT), lowest)
         placed[one.label] = round(at, 1)
-    return [Line(one.label, one.style, one.kind, one.path, placed[one.label]) for one in lines]
+    return [Line(one.label, one.style, one.kind, one.path, placed.get(one.label, 0)) for one in lines]
 
 
 def _band(phase: Phase, axis: Scale) -> Band:

@@ -194,10 +194,7 @@ def provenance(device: tuple[str, str, str, DeviceKind, float], repeat: int) -> 
     return {
         "harness_version": "0.1.0",
         "os_fingerprint": "google/husky/husky:14/UD1A/1:user/release-keys",
-        "os_version": "14",
-        "soc": device[2],
-        "device_model": device[1],
-        "ram_bytes": 12_000_000_000,
+        "device": {"model": device[1], "soc": device[2], "os_version": "14", "ram_bytes": 12_000_000_000, "abis": []},
         "parameters": {"kind": "stream", "prompt_tokens": 128, "gen_tokens": 256, "flash_attn": None},
         "power_state": {"external": True, "battery_level_pct": 100},
         "placement": {"cpus_allowed": "4-8", "cpuset": "/foreground"},
@@ -219,7 +216,8 @@ def steps(at: float, error: ErrorInfo | None = None) -> tuple[StepRecord, ...]:
     records: list[StepRecord] = []
     for step, length in lengths.items():
         failed = error if error is not None and step is error.step else None
-        detail = {"pushed_bytes": 105_000_000} if step is Step.DEPLOY else {}
+        seen = {"value": 6333.0, "unit": "MB", "source": "/proc/meminfo"}
+        detail = {"pushed_bytes": 105_000_000, "memory": seen} if step is Step.DEPLOY else {}
         records.append(StepRecord(step, 1, at, length, 120.0, detail, failed))
         at += length
         if failed:
@@ -296,20 +294,7 @@ def run_input(*, repeats: int = 5, hostile: bool = False, devices: int = 4) -> t
 
 
 def _device(name: str, model: str, soc: str, kind: DeviceKind, _: float) -> DeviceInput:
-    return DeviceInput(
-        id=name,
-        serial=f"SERIAL-{name}",
-        identity=name,
-        tier="flagship",
-        platform=Platform.ANDROID,
-        kind=kind,
-        manufacturer="",
-        model=model,
-        soc=soc,
-        os_version="14",
-        os_fingerprint="",
-        ram_bytes=12_000_000_000,
-    )
+    return DeviceInput(id=name, manufacturer="", model=model, soc=soc, os_version="14", ram_bytes=12_000_000_000)
 
 
 def record(lab: str = "example-lab") -> RunRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.numbers import duration, iso, moment, significant, span
+from reports.numbers import alike, duration, iso, moment, significant, span
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,18 @@ def test_durations_name_their_units(seconds: float, text: str) -> None:
 def test_times_name_their_zone() -> None:
     assert moment(1_763_701_200.0) == "2025-11-21 05:00:00 UTC"
     assert iso(1_763_701_200.25) == "2025-11-21T05:00:00.250Z"
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((32.0, 30.6, 33.14), ("32.0", "30.6", "33.1")),
+        ((74.0, 74.0), ("74", "74")),
+        ((98.04, 101.2), ("98.0", "101.2")),
+        ((0.0, 1.5), ("0", "1.50")),
+        ((0.01234, 512.3), ("0.0123", "512")),
+        ((1234.5, 1300.0), ("1234", "1300")),
+    ],
+)
+def test_values_side_by_side_have_equally_many_decimals(values: tuple[float, ...], texts: tuple[str, ...]) -> None:
+    assert alike(values) == texts

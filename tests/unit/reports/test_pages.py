@@ -166,9 +166,11 @@ def test_a_case_shows_repetitions_steps_and_provenance(page: TierPage) -> None:
         "run",
     ]
     assert case.repetitions[0].steps[3].duration == "3.40 s"
+    assert case.repetitions[0].steps[3].detail == "pushed_bytes 105000000; memory 6333 MB"
     facts = {item.label: item.value for item in case.provenance}
     assert facts["parameters.flash_attn"] == "left to the runtime"
     assert facts["placement.cpus_allowed"] == "4-8"
+    assert facts["device.abis"] == "none"
     assert [(row.label, row.values) for row in case.differing] == [
         ("boot_id", ("3c1f", "3c1f", "77aa", "77aa", "77aa"))
     ]

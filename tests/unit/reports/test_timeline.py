@@ -37,8 +37,9 @@ def test_all_quantities_share_one_axis() -> None:
     assert [line.label for line in temperature.lines] == ["battery", "cpu-big"]
     assert [(line.label, line.kind, line.style) for line in frequency.lines] == [
         ("policy4", "line", "s1"),
-        ("policy4 cap", "limit", "s1"),
+        ("", "limit", "s1"),
     ]
+    assert frequency.title == "CPU frequency, cap dashed"
     assert [line.label for line in memory.lines] == ["peak (VmHWM)", "resident"]
     assert (tokens.lines[0].kind, tokens.unit) == ("points", "ms")
     assert [band.label for band in picture.bands] == ["load", "prefill", "decode"]
