@@ -83,9 +83,7 @@ def _typical(case: Case) -> Repetition:
 def _metric_row(spec: MetricSpec, case: Case, notes: Notes) -> CaseMetricRow:
     readings = [one.metrics.get(spec.name) for one in case.repetitions]
     measured = [reading for reading in readings if isinstance(reading, Measured)]
-    texts = dict(
-        zip((id(reading) for reading in measured), alike([reading.value for reading in measured]), strict=True)
-    )
+    texts = iter(alike([reading.value for reading in measured]))
     steps = [reading.resolution for reading in measured if reading.resolution is not None]
     return CaseMetricRow(
         head=metric_head(spec),

@@ -303,7 +303,7 @@ def _device_count(names: Iterable[DeviceName]) -> str:
     text = plural(len(devices), "device")
     if not marks:
         return text
-    told = [f"{marks.count(mark)} {mark}" for mark in dict.fromkeys(marks)]
+    told = [f"{marks.count(mark)} × {mark}" for mark in dict.fromkeys(marks)]
     return f"{text} ({', '.join(told)})"
 
 

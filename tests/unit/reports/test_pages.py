@@ -215,7 +215,7 @@ def test_index_counts_and_tone(sample: tuple[RunInput, Samples]) -> None:
     assert index.tone == "warn"
     flagship, budget = index.tiers
     assert flagship.counts == (58, 2, 2, 2, 0)
-    assert flagship.devices == "3 devices (1 not a phone, 1 virtual phone)"
+    assert flagship.devices == "3 devices (1 × not a phone, 1 × virtual phone)"
     assert budget.counts == (20, 0, 0, 0, 0)
     states = {row.name.id: row.state for row in index.devices}
     assert states["s24-ultra-a"] == "last measurement failed: device_lost"
