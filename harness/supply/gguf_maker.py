@@ -1,6 +1,7 @@
 """Write a GGUF of random weights in the shape of a published model: same bytes, same speed, no meaning.
 
-Memory stays bounded by one block of weights, whatever the model's size, and the same seed gives the same file.
+Memory stays bounded by one block of weights, whatever the model's size, and the same seed gives the same file. Factors
+that stretch the rotary embedding to long contexts are left out: they cost a runtime nothing.
 """
 
 from __future__ import annotations

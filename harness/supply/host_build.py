@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,11 +87,11 @@ def build(*, jobs: int = 1, again: bool = False, say: Say) -> Path:
                     *("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tools.ninja}"),
                     *("-S", source, "-B", objects),
                     *_CMAKE_OPTIONS,
+                    *compiler,
                 ],
-                env=compiler,
                 what="cmake",
             )
-            _compile(tools, objects, jobs, compiler, say)
+            _compile(tools, objects, jobs, say)
             with new_folder(target) as part:
                 for name in TARGETS:
                     shutil.copy2(objects / "bin" / name, part / name)
@@ -139,22 +139,22 @@ def _source(work: Path, say: Say) -> Path:
     return source
 
 
-def _compiler(tools: _Tools, work: Path, say: Say) -> Mapping[str, str]:
-    """Environment that names the compiler: the machine's own, else zig from the package index."""
+def _compiler(tools: _Tools, work: Path, say: Say) -> tuple[str, ...]:
+    """CMake options that name the compiler: none for the machine's own, else zig from the package index."""
     if os.environ.get("CXX") or any(shutil.which(name) for name in ("c++", "g++", "clang++")):
-        return {}
+        return ()
     say("no C++ compiler on this machine: using ziglang")
     _call([tools.python, "-m", "pip", "install", "--quiet", "ziglang"], what="pip install ziglang")
-    scripts: dict[str, str] = {}
-    for variable, verb in (("CC", "cc"), ("CXX", "c++"), ("AR", "ar"), ("RANLIB", "ranlib")):
+    options: list[str] = []
+    for variable, verb in (("C_COMPILER", "cc"), ("CXX_COMPILER", "c++"), ("AR", "ar"), ("RANLIB", "ranlib")):
         script = work / f"zig-{verb}"
         script.write_text(f'#!/bin/sh\nexec "{tools.python}" -m ziglang {verb} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
-        scripts[variable] = str(script)
-    return scripts
+        options.append(f"-DCMAKE_{variable}={script}")
+    return tuple(options)
 
 
-def _compile(tools: _Tools, objects: Path, jobs: int, env: Mapping[str, str], say: Say) -> None:
+def _compile(tools: _Tools, objects: Path, jobs: int, say: Say) -> None:
     command = [str(tools.ninja), "-C", str(objects), f"-j{max(1, jobs)}", *TARGETS]
     last: list[str] = []
     with subprocess.Popen(
@@ -163,7 +163,6 @@ def _compile(tools: _Tools, objects: Path, jobs: int, env: Mapping[str, str], sa
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, **env},
     ) as ninja:
         assert ninja.stdout is not None
         for line in ninja.stdout:
@@ -174,7 +173,7 @@ def _compile(tools: _Tools, objects: Path, jobs: int, env: Mapping[str, str], sa
         raise _failed("the build", " | ".join(last[-5:]))
 
 
-def _call(argv: Sequence[str | Path], *, what: str, env: Mapping[str, str] | None = None) -> None:
+def _call(argv: Sequence[str | Path], *, what: str) -> None:
     try:
         done = subprocess.run(
             [str(word) for word in argv],
@@ -183,7 +182,6 @@ def _call(argv: Sequence[str | Path], *, what: str, env: Mapping[str, str] | Non
             text=True,
             errors="replace",
             timeout=_LIMIT_S,
-            env={**os.environ, **(env or {})},
         )
     except subprocess.TimeoutExpired as late:
         raise _failed(what, f"took longer than {_LIMIT_S:.0f} s") from late
