@@ -92,7 +92,9 @@ def _enter_namespaces(uptime_s: float) -> None:
     """Unshare everything and map this user to the phone's shell; the clock starts at `uptime_s` seconds after boot."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
-        os.setgroups([])
+        # Root of a container may not, and has no groups worth giving up.
+        with contextlib.suppress(PermissionError):
+            os.setgroups([])
     _check(_libc.unshare(_CLONE_ALL), "unshare")
     # Hides where in the machine's control groups the phone runs; kernels without them have nothing to hide.
     _libc.unshare(_CLONE_NEWCGROUP)

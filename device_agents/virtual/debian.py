@@ -131,9 +131,13 @@ def _apt(state: Path, *args: str, limit_s: float) -> str:
             f"apt-get {args[0]} took longer than {limit_s:.0f} s", advice="check the network"
         ) from late
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
+        said = [line[3:].strip() for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
+        # The cause stands before the summary.
+        why = next(
+            (line for line in said if "Failed to fetch" in line), said[-1] if said else f"exit {done.returncode}"
+        )
         raise LabUnsupported(
-            f"apt-get {args[0]} failed: {said[-1] if said else f'exit {done.returncode}'}",
+            f"apt-get {args[0]} failed: {why}",
             advice=f"check the network and the Debian mirror {mirror()}",
         )
     return done.stdout
