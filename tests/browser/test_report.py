@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from reports import picture
 from tests.browser.conftest import Browser
 from tests.unit.reports.sample import HOSTILE
 
@@ -238,3 +240,13 @@ def test_accessible(browser: Browser, compact: Path, axe: str, page: str, width:
               .catch(error => done([['axe', String(error)]]));"""
     )
     assert found == []
+
+
+def test_the_picture_for_the_readme_is_one_screen_of_the_report(browser: Browser, report: Path, tmp_path: Path) -> None:
+    out = tmp_path / "images" / "report.png"
+    picture.take(report / "flagship.html", out)
+    data = out.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert struct.unpack(">II", data[16:24]) == (picture.WIDTH, picture.HEIGHT)
+    with pytest.raises(RuntimeError, match="there is no report"):
+        picture.take(report / "absent.html", out)
