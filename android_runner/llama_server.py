@@ -88,7 +88,7 @@ class LlamaServer:
         workload = request.workload
         words = [llama_options.program_path(request, build, self.program), *llama_options.shared_args(request)]
         words += ["-tb", str(request.threads), "--host", "127.0.0.1", "--port", str(request.port)]
-        words += ["-c", str(context_size(workload))]
+        words += ["-c", str(context_size(request))]
         words += llama_options.server_flash_attn(workload, build) + llama_options.server_load_mode(workload, build)
         words += next(([option] for option in _NO_WEB_PAGE if option in (build.options or ())), [])
         for option, given in _WHERE_KNOWN:
@@ -126,11 +126,19 @@ class LlamaServer:
         return Figures(metrics, run.itl_ms, reported)
 
 
-def context_size(workload: Workload) -> int:
-    """Tokens of KV cache to ask for: the workload's own, else what its tokens need, rounded as the runtime does."""
+def context_size(request: RunRequest) -> int:
+    """Tokens of KV cache to ask for: the workload's own, else what its tokens need, rounded as the runtime does.
+
+    A text has at most one token per byte, and one that marks its beginning; the model's own context bounds it.
+    """
+    workload = request.workload
     if workload.context is not None:
         return workload.context
-    return -(-(workload.prompt_tokens + workload.gen_tokens) // _CONTEXT_STEP) * _CONTEXT_STEP
+    prompt = workload.prompt_tokens
+    if request.prompt_text is not None:
+        prompt = len(request.prompt_text.encode()) + 1
+    tokens = -(-(prompt + workload.gen_tokens) // _CONTEXT_STEP) * _CONTEXT_STEP
+    return min(tokens, request.model.context_length or tokens)
 
 
 def _context_problem(workload: Workload, model: ModelFile) -> Problem | None:

@@ -190,6 +190,10 @@ def test_a_text_prompt_is_sent_as_text_and_its_length_believed() -> None:
     http = SERVER.command(request, samples.build()).http
     assert http is not None
     assert json.loads(http.body)["prompt"] == 'say "hi" $(id)'
+    argv = SERVER.command(samples.request(request.workload, "x" * 1000), samples.build()).argv
+    assert argv[argv.index("-c") + 1] == "1280", "a token per byte at most"
+    argv = SERVER.command(samples.request(request.workload, "x" * 100_000), samples.build()).argv
+    assert argv[argv.index("-c") + 1] == "8192", "the model's own context"
     longer = ANSWER.replace(b'"prompt_n":32', b'"prompt_n":31')
     assert SERVER.parse(request, samples.served(longer, STDERR)).problem is None
 
