@@ -118,7 +118,11 @@ class VirtualPhone:
     async def _keep_booted(self) -> None:
         """Boot, wait for the end, and boot again when the phone asked for it."""
         while not self._closing:
-            code = await self._boot_once()
+            try:
+                code = await self._boot_once()
+            except OSError as wrong:
+                self.failure = f"cannot boot: {wrong}"
+                code = 1
             self._up.clear()
             self.simulator.halt()
             for relay in self.relays:

@@ -40,7 +40,7 @@ class Files:
         os.replace(temporary, target)  # noqa: PTH105 - ten times a second
         self._seen[name] = text
 
-    def overwrite(self, name: str, text: str, *, denied: bool = False) -> None:
+    def overwrite(self, name: str, text: str) -> None:
         """Rewrite in place: a file that is bind-mounted over one of /proc must stay the same file."""
         if self._seen.get(name) == text:
             return
@@ -48,7 +48,7 @@ class Files:
         if name not in self._seen:
             target.parent.mkdir(parents=True, exist_ok=True)
         data = text.encode()
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT, 0o000 if denied else 0o644)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             os.pwrite(descriptor, data, 0)
             if len(self._seen.get(name, "")) != len(text):
@@ -121,7 +121,7 @@ def write_fixed(files: Files, profile: Profile, serial: str, boot_id: str, behav
     )
     for resource in ("cpu", "io", "memory"):
         # The machine's pressure is not the phone's, and a shell may not read it on many phones.
-        files.overwrite(f"proc/pressure+{resource}", "", denied=True)
+        files.put(f"proc/pressure+{resource}", "", denied=True)
     files.put(f"{_CPU}/online", f"0-{profile.cores - 1}\n")
     files.put(f"{_CPU}/possible", f"0-{profile.cores - 1}\n")
     files.put(f"{_CPU}/present", f"0-{profile.cores - 1}\n")

@@ -228,7 +228,7 @@ def test_unknown_phones_are_named() -> None:
 
 
 _AS_USER = """
-import os, subprocess
+import os, subprocess, time
 from device_agents.virtual.adbserver import adb_binary
 from device_agents.virtual.lab import Lab, wishes
 lab = Lab("user")
@@ -240,6 +240,11 @@ try:
         said = subprocess.run([adb_binary(), "-s", phone.adb_serial, "shell", script],
             env={**os.environ, **info.env}, capture_output=True, text=True, timeout=30)
         print(os.getuid(), *said.stdout.split(), "Permission denied" in said.stderr)
+    lab.reboot(info.phones[0].id)
+    deadline = time.monotonic() + 20
+    while lab.info().phones[0].pid == info.phones[0].pid and time.monotonic() < deadline:
+        time.sleep(0.05)
+    print("booted again", lab.info().phones[0].pid != info.phones[0].pid)
 finally:
     lab.down()
 print(list(lab.folder.parent.iterdir()))
@@ -298,7 +303,7 @@ def test_an_ordinary_user_can_do_it_too(start_lab: StartLab, tmp_path: Path) -> 
     if "LabUnsupported" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     lines = done.stdout.splitlines()
-    assert lines == ["65534 2000 CapEff: 0000000000000000 True"] * 2 + ["[]"], done.stderr
+    assert lines == ["65534 2000 CapEff: 0000000000000000 True"] * 2 + ["booted again True", "[]"], done.stderr
 
 
 def test_preflight_is_one_line() -> None:
