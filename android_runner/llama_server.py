@@ -18,7 +18,7 @@ from android_runner import llama_options
 from android_runner.base import Command, Figures, Problem, RunOutput, RunRequest
 from android_runner.classify import bad_end
 from android_runner.event_stream import events, read_answer
-from android_runner.figures import failed, is_positive, itl_metrics
+from android_runner.figures import failed, is_positive
 from android_runner.llama_bench import beyond_context, cpu_variant
 from android_runner.prompt import PROMPT_SEED, token_ids
 from harness.errors import ErrorClass
@@ -273,7 +273,7 @@ def _metrics(run: _Run) -> dict[str, Reading]:
         decode = (count - 1) / span * 1000
         source = f"{_TIMINGS}: (n-1) / (last - first predicted_ms)"
         readings["decode_tps"] = Measured(decode, "tok/s", source, decode * _RESOLUTION_MS / span)
-    return readings | itl_metrics(run.itl_ms, count, f"{_TIMINGS}: predicted_ms of each event", _RESOLUTION_MS)
+    return readings
 
 
 def _load(output: RunOutput) -> tuple[Reading, dict[str, Any]]:
