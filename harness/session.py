@@ -47,6 +47,9 @@ POLL_S = 0.25
 LINK_PATIENCE_S = 30.0
 """How long a device may be silent in the run step before the recovery ladder is asked; the job itself goes on."""
 
+RECOVERIES = 2
+"""Times the ladder is climbed for one question to a device."""
+
 LOG_TAIL_BYTES = 8_000
 
 T = TypeVar("T")
@@ -388,14 +391,17 @@ def _through_outages(state: _Attempt, ask: Callable[[], T]) -> T:
     """Ask a device that may be away for a while: the job runs on without the cable."""
     context = state.context
     give_up = time.monotonic() + LINK_PATIENCE_S
+    recoveries = RECOVERIES
     while True:
         try:
             return ask()
         except Transient as lost:
             context.reporter.activity(Activity(state.case.device_id, state.case, state.step, note=lost.message))
             if time.monotonic() > give_up:
-                if not context.recover(lost):
+                # A device that answers a shell and still not this question is not helped by a third ladder.
+                if not recoveries or not context.recover(lost):
                     raise
+                recoveries -= 1
                 give_up = time.monotonic() + LINK_PATIENCE_S
             elif context.cancel.wait(POLL_S):
                 raise Cancelled from lost
