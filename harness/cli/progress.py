@@ -24,7 +24,7 @@ class LiveReporter:
         console: on standard error.
         cases: every planned measurement, for counts and the estimate of the time left.
         kinds: device id → kind, so that virtual phones are marked.
-        verbosity: -1 shows only failures, 0 one line per measurement, 1 every change of step.
+        verbosity: -1 shows only failures, 0 one line per measurement, 1 every change of step and tenth of a push.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LiveReporter:
             self._now[activity.device_id] = activity
             if activity.temperature_c is not None:
                 self._temperature[activity.device_id] = activity.temperature_c
-        changed = before is None or (before.step, before.note) != (activity.step, activity.note)
+        changed = before is None or _stage(before) != _stage(activity)
         if changed and self._verbosity > 0 and self._live is None:
             self._console.print(f"{activity.device_id}: {_words(activity)}", markup=False, highlight=False)
 
@@ -112,6 +112,11 @@ class LiveReporter:
 
 def _mark(kind: DeviceKind) -> str:
     return f" ({NOT_A_PHONE[kind]})" if kind in NOT_A_PHONE else ""
+
+
+def _stage(activity: Activity) -> tuple[object, ...]:
+    """What makes a line of its own where lines stay: a step, a note, a tenth of a push."""
+    return activity.step, activity.note, 10 * activity.done // activity.total if activity.total else None
 
 
 def _words(activity: Activity) -> str:

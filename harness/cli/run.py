@@ -122,8 +122,9 @@ def run(context: Context, /, max_hours: float | None, report_dir: Path | None, c
     from harness.store import Store
 
     selection = _selection(options)
+    # First, so that a mistake in the inventory leaves no database behind.
+    prepared = _prepare(context, selection)
     with Store.open(context.db_url) as store:
-        prepared = _prepare(context, selection)
         record = _record(prepared)
         store.begin_run(record, prepared.plan.cases)
         planned = prepared.plan.of(CaseStatus.PLANNED)
