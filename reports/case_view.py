@@ -13,19 +13,9 @@ from reports.charts import Scale, dots
 from reports.failures import failure_row
 from reports.inputs import Repetition, Telemetry
 from reports.numbers import alike, duration, iso, moment, significant, span
+from reports.plots import Strip, Timeline
 from reports.verdicts import verdict_row
-from reports.views import (
-    CaseMetricRow,
-    CaseView,
-    ChannelRow,
-    DifferingRow,
-    MetricCell,
-    Named,
-    RepetitionView,
-    StepRow,
-    Strip,
-    Timeline,
-)
+from reports.views import CaseMetricRow, CaseView, ChannelRow, DifferingRow, MetricCell, Named, RepetitionView, StepRow
 
 STRIP_WIDTH = 120.0
 STEPS_WIDTH = 220.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from urllib.parse import quote
 
-from harness.model import METRICS, NOT_A_PHONE, CaseStatus, Measured, MetricSpec, PlannedCase, Unavailable
+from harness.model import NOT_A_PHONE, CaseStatus, Measured, MetricSpec, PlannedCase, Unavailable
 from reports.inputs import DeviceInput, Repetition, RunInput
 from reports.numbers import DASH, alike
 from reports.views import CaseName, DeviceName, MetricCell, MetricHead, Note
@@ -135,10 +135,6 @@ def aggregate(repetitions: Sequence[Repetition], metric: str, notes: Notes) -> M
     if len(values) < len(repetitions):
         detail = f"{detail} n={len(values)}".strip()
     return MetricCell(middle, detail)
-
-
-def metric_specs(names: Iterable[str]) -> tuple[MetricSpec, ...]:
-    return tuple(METRICS[name] for name in names)
 
 
 def natural(text: str) -> list[tuple[int, str]]:

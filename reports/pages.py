@@ -241,10 +241,9 @@ def _made(cases: Sequence[Case]) -> tuple[MadeRow, ...]:
 
 def tiers_of(run: RunInput) -> tuple[str, ...]:
     """The tiers that the run has measurements of, in the order of its inventory."""
+    order = {tier: position for position, tier in enumerate(run.record.tiers)}
     present = dict.fromkeys(one.planned.tier for one in run.repetitions)
-    return tuple(
-        sorted(present, key=lambda tier: list(run.record.tiers).index(tier) if tier in run.record.tiers else 99)
-    )
+    return tuple(sorted(present, key=lambda tier: order.get(tier, len(order))))
 
 
 def index_page(run: RunInput, files: Mapping[str, str], history: Sequence[RunRow], generated_at: float) -> IndexPage:
@@ -278,7 +277,7 @@ def headline(run: RunInput, cases: Sequence[Case]) -> str:
 
 def _tone(run: RunInput, cases: Sequence[Case]) -> str:
     counts = count_statuses(one for case in cases for one in case.repetitions)
-    if run.record.status is not RunStatus.FINISHED or not counts["measured"]:
+    if run.record.status is RunStatus.INTERRUPTED or not counts["measured"]:
         return "bad"
     return "warn" if counts["failed"] or counts["refused"] or counts["unfinished"] else "good"
 

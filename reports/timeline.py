@@ -10,7 +10,8 @@ from typing import Any
 from harness.model import Measured, Reading, Trace
 from reports.charts import Point, Scale, coordinate, dots, line, padded, stairs, thin, ticks
 from reports.numbers import significant, span
-from reports.views import Band, ChannelRow, Line, Panel, Tick, Timeline
+from reports.plots import Band, Line, Panel, Tick, Timeline
+from reports.views import ChannelRow
 
 WIDTH = 760.0
 LEFT = 56.0

@@ -9,7 +9,8 @@ from harness.model import METRICS, TARGET_METRICS, CaseStatus, Targets, TargetVe
 from reports.cases import Case, Notes, case_name
 from reports.charts import Scale
 from reports.numbers import DASH, plural, significant
-from reports.views import Gauge, Tally, TargetHead, VerdictCell, VerdictRow
+from reports.plots import Gauge
+from reports.views import Tally, TargetHead, VerdictCell, VerdictRow
 
 GAUGE_WIDTH = 96.0
 

@@ -1,0 +1,87 @@
+"""View models of the plots, in pixels; the templates only draw them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A value and its interval against a limit, in pixels of a strip `width` wide; `over`: the value lies beyond it."""
+
+    width: float
+    limit_x: float
+    value_x: float
+    low_x: float | None
+    high_x: float | None
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Repetitions as points on one line, with the median marked; `points` is SVG path data."""
+
+    width: float
+    points: str
+    median_x: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`style` names a class of the style sheet ("s1" … "s4"), `kind` is "line", "limit" (dashed) or "points"."""
+
+    label: str
+    style: str
+    kind: str
+    path: str
+    label_y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One quantity of a timeline: `top` and `height` in pixels."""
+
+    title: str
+    unit: str
+    top: float
+    height: float
+    ticks: tuple[Tick, ...]
+    lines: tuple[Line, ...]
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A phase, shaded over all panels: `style` is "load", "prefill", "decode" or "throttled"."""
+
+    label: str
+    style: str
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Panels on one time axis (seconds). `description` says in words what the picture shows, `phases` names the shades
+    with their lengths."""
+
+    id: str
+    title: str
+    description: str
+    phases: str
+    mark: str
+    width: float
+    height: float
+    left: float
+    right: float
+    panels: tuple[Panel, ...]
+    bands: tuple[Band, ...]
+    ticks: tuple[Tick, ...]
+    axis_y: float
