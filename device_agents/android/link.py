@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import threading
@@ -33,6 +32,9 @@ class AdbLink:
         server.remember(serial)
 
     def start(self, argv: Sequence[str], *, stdin: bytes | IO[bytes] | None = None) -> Running:
+        return self._spawn(argv, stdin)
+
+    def _spawn(self, argv: Sequence[str], stdin: bytes | IO[bytes] | None) -> _AdbRunning:
         self._server.ready()
         mark = uuid.uuid4().hex
         # adb's own failures also end with 255 or 1, so the command's code comes with a mark that only its end prints.
@@ -58,10 +60,13 @@ class AdbLink:
 
     def end_marked(self, mark: str) -> bool:
         """End what a call left on the phone; False when the phone does not answer."""
-        with contextlib.suppress(FarmError):
-            self.start(("sh", "-c", _KILL_MARKED, "farm", mark)).wait(limit_s=_KILL_S)
-            return True
-        return False
+        ending = self._spawn(("sh", "-c", _KILL_MARKED, "farm", mark), None)
+        try:
+            ending.result(_KILL_S, None)
+        except (FarmError, subprocess.TimeoutExpired):
+            ending.drop()
+            return False
+        return True
 
 
 class _AdbRunning:
@@ -73,22 +78,29 @@ class _AdbRunning:
 
     def wait(self, *, limit_s: float, watch: Callable[[], None] | None = None) -> ShellResult:
         try:
-            stdout, stderr = communicate(self._process, self._stdin, limit_s, watch)
+            return self.result(limit_s, watch)
         except subprocess.TimeoutExpired:
-            end_process(self._process)
+            self.drop()
             raise self._late(limit_s) from None
+
+    def result(self, limit_s: float, watch: Callable[[], None] | None) -> ShellResult:
+        """The end of the command; raises subprocess.TimeoutExpired, and leaves it running then."""
+        stdout, stderr = communicate(self._process, self._stdin, limit_s, watch)
         ending = re.search(rb"\n" + self._mark.encode() + rb" (\d+)\n", stderr)
         if ending is None:
             raise self._link.explained(stderr.decode("utf-8", "replace"), "a command ran")
         return ShellResult(int(ending[1]), stdout, stderr[: ending.start()] + stderr[ending.end() :])
 
-    def kill(self) -> None:
-        if self._process.poll() is not None:
-            end_process(self._process)
-            return
+    def drop(self) -> None:
+        """End our side of it only."""
         end_process(self._process)
-        # In the background: the caller is on its way out, and the phone may be gone.
-        threading.Thread(target=self._link.end_marked, args=(self._mark,), daemon=True).start()
+
+    def kill(self) -> None:
+        runs = self._process.poll() is None
+        self.drop()
+        if runs:
+            # In the background: the caller is on its way out, and the phone may be gone.
+            threading.Thread(target=self._link.end_marked, args=(self._mark,), daemon=True).start()
 
     def _late(self, limit_s: float) -> Transient:
         name = self._link.name
