@@ -27,12 +27,12 @@ LAB_INVENTORY = Path("demo-lab.yaml")
 
 def main() -> int:
     """Returns the exit code of `farm run`."""
-    from device_agents.virtual.preflight import preflight
+    from device_agents.virtual.preflight import prepare
 
     began = time.monotonic()
     folder = Path(".farm") / "demo"
     folder.mkdir(parents=True, exist_ok=True)
-    why_not = preflight()
+    why_not = prepare()
     code = _on_host(folder, why_not) if why_not else _on_virtual_phones(folder)
     click.echo(f"done in {time.monotonic() - began:.0f} s", err=True)
     return code
