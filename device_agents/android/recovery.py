@@ -77,7 +77,9 @@ class AndroidRecovery:
 
     def _reboot(self, deadline: float, alone: bool) -> bool:
         before = self._boot()
-        self._adb(deadline, "reboot")
+        if not self._adb(deadline, "reboot"):
+            # Some daemons refuse the service and leave the command to the shell.
+            self._adb(deadline, "shell", "reboot")
         while _left(deadline) > 0:
             now = self._boot()
             if now is not None and now != before and self._booted():
@@ -117,11 +119,13 @@ class AndroidRecovery:
         result = LinkShell(self._link).run(("getprop", "sys.boot_completed"), limit_s=ALIVE_S)
         return result.stdout.strip() == b"1"
 
-    def _adb(self, deadline: float, *words: str) -> None:
+    def _adb(self, deadline: float, *words: str) -> bool:
+        """Run the adb binary for this phone; False when it failed. One that does not end in time is killed: the phone
+        may have gone before it answered."""
         self._server.ready()
         command = self._server.arguments("-s", self._link.name, *words)
         try:
-            subprocess.run(
+            done = subprocess.run(
                 command,
                 env=self._server.environment(),
                 stdin=subprocess.DEVNULL,
@@ -130,7 +134,8 @@ class AndroidRecovery:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return
+            return True
+        return done.returncode == 0
 
 
 def _left(deadline: float) -> float:

@@ -88,9 +88,7 @@ def test_unplugged_phone_is_lost_and_comes_back(phone: AndroidAgent, lab: Runnin
 
 
 @pytest.mark.parametrize("harm", ["cut", "server", "adbd"])
-def test_cut_push_goes_on_where_it_stopped(
-    phone: AndroidAgent, lab: RunningLab, tmp_path: Path, harm: str
-) -> None:
+def test_cut_push_goes_on_where_it_stopped(phone: AndroidAgent, lab: RunningLab, tmp_path: Path, harm: str) -> None:
     artifact = model(tmp_path / "m.gguf", 40_000_000)
     lab.lab.link_rate(PHONE, 20e6)
     harms = {
@@ -220,9 +218,7 @@ def agent_for(serial: str) -> AndroidAgent:
     return AndroidAgent(attached, AdbEndpoint())
 
 
-def test_full_phone_says_so_with_numbers(
-    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_full_phone_says_so_with_numbers(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     agent = agent_of(start_lab(f"{PHONE}+small_storage"), PHONE, monkeypatch)
     artifact = model(tmp_path / "m.gguf", 60_000_000)
     error = raised_by(lambda: agent.files.ensure(artifact, keep=frozenset(), limit_s=30))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -203,3 +205,38 @@ def test_deployed_program_runs_as_a_job(agent: DeviceAgent, tmp_path: Path) -> N
 )
 def test_device_name(name: str, expected: str) -> None:
     assert device_name(name) == expected
+
+
+def test_device_without_tar_gets_one_file_after_the_other(
+    local_agent: DeviceAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in (
+        "sh",
+        "mkdir",
+        "cat",
+        "chmod",
+        "mv",
+        "rm",
+        "find",
+        "wc",
+        "df",
+        "du",
+        "ls",
+        "touch",
+        "grep",
+        "sha256sum",
+    ):
+        found = shutil.which(name)
+        assert found is not None
+        (programs / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(programs))
+    artifact = runner(tmp_path / "r", {"bin/a b": b"1" * 5000, "c": b""}, executable=("bin/a b",))
+    seen: list[int] = []
+    deployed = local_agent.files.ensure(
+        artifact, keep=frozenset(), limit_s=30, progress=lambda done, _total: seen.append(done)
+    )
+    assert Path(deployed.path, "bin", "a b").read_bytes() == b"1" * 5000
+    assert os.access(Path(deployed.path, "bin", "a b"), os.X_OK)
+    assert seen[-1] == 5000

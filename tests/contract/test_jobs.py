@@ -31,9 +31,10 @@ while True:
     while b"\\r\\n\\r\\n" not in request: request += peer.recv(65536)
     if request.startswith(b"GET"):
         asked += 1
-        peer.sendall(b"HTTP/1.1 503 Loading\\r\\n\\r\\n" if asked == 1 else b"HTTP/1.1 200 OK\\r\\n\\r\\nok"); peer.close(); continue
+        status = b"503 Loading" if asked == 1 else b"200 OK"
+        peer.sendall(b"HTTP/1.1 " + status + b"\\r\\n\\r\\n"); peer.close(); continue
     head, _, body = request.partition(b"\\r\\n\\r\\n")
-    length = int([line for line in head.lower().split(b"\\r\\n") if line.startswith(b"content-length:")][0].split(b":")[1])
+    length = int(head.lower().split(b"content-length:")[1].split()[0])
     while len(body) < length: body += peer.recv(65536)
     peer.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\n")
     for index in range(3):
@@ -57,7 +58,11 @@ while IFS= read -r head; do
   case $head in '') break ;; [Cc]ontent-[Ll]ength:*) length=${head#*: } ;; esac
 done
 case $line in
-GET*) if [ -e asked ]; then printf 'HTTP/1.1 200 OK\\r\\n\\r\\nok'; else : > asked; printf 'HTTP/1.1 503 Loading\\r\\n\\r\\n'; fi ;;
+GET*)
+  status='503 Loading'
+  [ -e asked ] && status='200 OK'
+  : > asked
+  printf 'HTTP/1.1 %s\\r\\n\\r\\n' "$status" ;;
 *)
   got=$(head -c "$length" | wc -c)
   printf 'HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\n'
