@@ -29,6 +29,9 @@ CLIENT_PROTOCOL = 41
 _SERVER_S = 5.0
 """Limit of one request to the server; it answers from memory within milliseconds."""
 
+_HANG_UP_S = 0.2
+"""Between two questions to a server that hung up."""
+
 _START_S = 20.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _TCP_SERIAL = re.compile(r"[^\s:]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
@@ -148,19 +151,30 @@ class AdbServer:
             Permanent: what listens is no adb server.
             Transient: it does not answer in time.
         """
-        try:
-            with self.connection(_SERVER_S) as server:
-                server.send_command("host:version")
-                server.check_okay()
-                return int(server.read_string_block(), 16)
-        except ConnectionRefusedError:
-            return None
-        except (AdbError, ValueError) as error:
-            raise Permanent(
-                f"what listens at {self._where()} does not answer as an adb server ({error or 'no answer'})",
-                error_class=ErrorClass.SERVER_VERSION,
-                advice="free that port, or give farm another one with ANDROID_ADB_SERVER_PORT",
-            ) from None
+        for try_again in (True, True, False):
+            try:
+                return self._ask_version()
+            except ConnectionRefusedError:
+                return None
+            except (OSError, AdbError, ValueError) as error:
+                # A server that is being killed hangs up; a moment later it refuses, or its successor answers.
+                if try_again:
+                    threading.Event().wait(_HANG_UP_S)
+                    continue
+                if isinstance(error, OSError):
+                    raise self.lost(str(error)) from None
+                raise Permanent(
+                    f"what listens at {self._where()} does not answer as an adb server ({error or 'no answer'})",
+                    error_class=ErrorClass.SERVER_VERSION,
+                    advice="free that port, or give farm another one with ANDROID_ADB_SERVER_PORT",
+                ) from None
+        return None
+
+    def _ask_version(self) -> int:
+        with self.connection(_SERVER_S) as server:
+            server.send_command("host:version")
+            server.check_okay()
+            return int(server.read_string_block(), 16)
 
     def devices(self) -> tuple[DeviceLine, ...]:
         """What the server has attached now; the server must be `ready`."""
@@ -208,7 +222,10 @@ class AdbServer:
             self.ask("host:kill")
         deadline = time.monotonic() + _START_S
         pause = threading.Event()
-        while self.version() is not None and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(Transient):
+                if self.version() is None:
+                    break
             pause.wait(0.05)
         self.ready()
 
@@ -307,7 +324,8 @@ def explain(server: AdbServer, serial: str, said: str, doing: str) -> Transient 
         said: standard error of the binary.
         doing: what was cut, for the message.
     """
-    text = " ".join(said.split())[-300:]
+    # Lines with a star tell of a server that the binary starts by the way.
+    text = " ".join(" ".join(line for line in said.splitlines() if not line.startswith("*")).split())[-300:]
     low = text.lower()
     state = server.state(serial)
     if state == "no server":
