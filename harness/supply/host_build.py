@@ -71,9 +71,12 @@ def build(*, jobs: int = 1, again: bool = False, say: Say) -> Path:
         Permanent: the source cannot be had, there is no compiler, or the build fails (the log's end is in the message).
     """
     target = folder()
+    if _is_there(target) and not again:
+        say(f"{target} is there already")
+        return target
+    say("waiting for any other build to end")
     with told(str(target)), locked(cache_dir() / "host-build.lock"):
-        if all((target / name).is_file() for name in TARGETS) and not again:
-            say(f"{target} is there already")
+        if _is_there(target) and not again:
             return target
         with tempfile.TemporaryDirectory(prefix="llama.cpp-", dir=_work_dir()) as work:
             tools = _build_tools(say)
@@ -96,6 +99,10 @@ def build(*, jobs: int = 1, again: bool = False, say: Say) -> Path:
                 for name in TARGETS:
                     shutil.copy2(objects / "bin" / name, part / name)
     return target
+
+
+def _is_there(target: Path) -> bool:
+    return all((target / name).is_file() for name in TARGETS)
 
 
 def _work_dir() -> Path:
