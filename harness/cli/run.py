@@ -51,7 +51,7 @@ class Prepared:
     plan: Plan
 
 
-def _prepare(context: Context, selection: Selection) -> Prepared:
+def _prepare(context: Context, selection: Selection, *, fetch: bool) -> Prepared:
     from harness.cli import compose
     from harness.plan import build, check_selection, resolve_devices, select_devices
 
@@ -67,7 +67,7 @@ def _prepare(context: Context, selection: Selection) -> Prepared:
     models = [model for model in inventory.models if not wanted or model.id in wanted]
     runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]
     fitting = [runner for runner in runners if any(_could_fit(runner.platform, runner.abi, each) for each in devices)]
-    assets = compose.check_assets(models, fitting, loaded.path.resolve().parent)
+    assets = compose.check_assets(models, fitting, loaded.path.resolve().parent, fetch=fetch)
     plan = build(_run_id(), inventory, selection, devices, assets, formats=compose.formats, refusal=compose.refusal)
     return Prepared(loaded, selection, attached, devices, assets, plan)
 
@@ -88,7 +88,7 @@ def plan(context: Context, /, **options: Any) -> None:
     from harness.cli import plan_view
     from harness.store import Store
 
-    prepared = _prepare(context, _selection(options))
+    prepared = _prepare(context, _selection(options), fetch=False)
     missing = plan_view.missing_bytes(prepared.plan, prepared.devices, prepared.assets, prepared.loaded.inventory)
     history: Mapping[str, float] = {}
     if Store.exists(context.db_url):
@@ -123,7 +123,7 @@ def run(context: Context, /, max_hours: float | None, report_dir: Path | None, c
 
     selection = _selection(options)
     # First, so that a mistake in the inventory leaves no database behind.
-    prepared = _prepare(context, selection)
+    prepared = _prepare(context, selection, fetch=True)
     with Store.open(context.db_url) as store:
         record = _record(prepared)
         store.begin_run(record, prepared.plan.cases)
