@@ -10,6 +10,7 @@ import re
 import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,9 +28,6 @@ _SMALL_S = 30.0
 
 _NAMES_PER_CALL = 100
 
-# What adb delivers comes in pieces of up to a MiB: dd takes them whole, where cat and head of many phones take 4 KiB.
-_APPEND = """now=$(wc -c < "$1"); [ "${now##* }" = "$2" ] || { echo "the partial file changed"; exit 9; }
-said=$(dd bs=1048576 2>&1 >> "$1") || { echo "$said"; exit 8; }"""
 _WRITE = 'cat > "$1"'
 _UNPACK = 'tar -x -f - -C "$1"'
 
@@ -108,26 +106,15 @@ class PosixFiles:
         if resumed > file.size:
             resumed = 0
         removed = self._make_room(artifact, file.size - resumed, keep, deadline)
-        begin = 'mkdir -p "$1" && if [ "$3" = 0 ]; then : > "$2"; fi'
-        run_checked(self._link, begin, part, target, str(resumed), limit_s=_left(deadline), doing="preparing the push")
-        follower = self._link.start(("sh", "-c", text_of("follow.sh"), "farm", target, str(file.size)))
+        run_checked(self._link, 'mkdir -p "$1"', part, limit_s=_left(deadline), doing="preparing the push")
+        shifted = None if progress is None else lambda done, _total: progress(resumed + done, file.size)
+        mark = shell_path(self._root, f"mark.{uuid.uuid4().hex}")
+        script = (text_of("receive.sh"), target, str(resumed), mark)
         try:
-            if resumed < file.size:
-                self._pour_rest(file, target, resumed, deadline, progress)
-            result = follower.wait(limit_s=_left(deadline))
+            printed = self._pour(script, Path(file.path), resumed, file.size - resumed, deadline, shifted)
         except FarmError as error:
             raise self._explained(error, file.size - resumed, deadline) from error
-        finally:
-            follower.kill()
-        if result.exit_code != 0:
-            said = result.stderr.decode("utf-8", "replace").strip()[-300:]
-            raise Transient(
-                f"{self._link.name}: the push of {file.name} did not complete ({said or 'the file stopped growing'})",
-                error_class=ErrorClass.PUSH_FAILED,
-                advice="farm goes on where it stopped when the push is repeated",
-                device=self._link.name,
-            )
-        arrived = result.stdout.decode("ascii", "replace").strip()
+        arrived = printed.decode("ascii", "replace").partition(" ")[0].strip()
         if arrived != artifact.sha256:
             run_checked(self._link, 'rm -rf "$1"', part, limit_s=_left(deadline), doing="removing a wrong copy")
             raise Transient(
@@ -141,12 +128,6 @@ class PosixFiles:
         run_checked(self._link, 'mv "$1" "$2"', part, final, limit_s=_left(deadline), doing="completing the push")
         return resumed, removed
 
-    def _pour_rest(
-        self, file: ArtifactFile, target: str, resumed: int, deadline: float, progress: Progress | None
-    ) -> None:
-        shifted = None if progress is None else lambda done, _total: progress(resumed + done, file.size)
-        self._pour((_APPEND, target, str(resumed)), Path(file.path), resumed, file.size - resumed, deadline, shifted)
-
     def _pour(
         self,
         script: tuple[str, ...],
@@ -155,8 +136,8 @@ class PosixFiles:
         length: int,
         deadline: float,
         progress: Progress | None,
-    ) -> None:
-        """Feed a file to `script` (text and arguments), which has to succeed."""
+    ) -> bytes:
+        """Feed a file to `script` (text and arguments), which has to succeed; returns what it printed."""
         result = pour(
             self._link,
             ("sh", "-c", script[0], "farm", *script[1:]),
@@ -174,6 +155,7 @@ class PosixFiles:
                 advice="farm goes on where it stopped when the push is repeated",
                 device=self._link.name,
             )
+        return result.stdout
 
     # --- many files, hashed when they are there ---
 
