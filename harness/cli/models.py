@@ -25,7 +25,7 @@ def models() -> None:
 
 @models.command()
 @click.option(
-    "--family", "families", multiple=True, help=f"A published shape; repeatable.  [default: {DEFAULT_FAMILY}]"
+    "--family", "families", multiple=True, help="A published shape; repeatable.  [default: those of the inventory]"
 )
 @click.option("--quant", "quants", multiple=True, help="A quantisation; repeatable.  [default: all]")
 @click.option(
@@ -35,13 +35,8 @@ def models() -> None:
 def make(context: Context, families: tuple[str, ...], quants: tuple[str, ...], out: Path | None) -> None:
     """Make test models: the true shape and size of a published model, random weights."""
     from harness.supply import models as supply
-    from harness.supply.families import QUANTS
 
-    pairs = [
-        (supply.find_family(family).name, supply.find_quant(quant))
-        for family in families or (DEFAULT_FAMILY,)
-        for quant in quants or QUANTS
-    ]
+    pairs = _asked(families, quants) if families or quants else _of_inventory(context) or _asked((), ())
     folder = out or beside(context, "models")
     made = []
     with progress_line(context) as show:
@@ -56,6 +51,30 @@ def make(context: Context, families: tuple[str, ...], quants: tuple[str, ...], o
         return
     for each in made:
         click.echo(f"{each.path}  {each.size / 1e6:.1f} MB{'' if each.made else '  (was there)'}")
+
+
+def _asked(families: tuple[str, ...], quants: tuple[str, ...]) -> list[tuple[str, str]]:
+    from harness.supply import models as supply
+    from harness.supply.families import QUANTS
+
+    return [
+        (supply.find_family(family).name, supply.find_quant(quant))
+        for family in families or (DEFAULT_FAMILY,)
+        for quant in quants or QUANTS
+    ]
+
+
+def _of_inventory(context: Context) -> list[tuple[str, str]]:
+    """Shape and quantisation of every file that the inventory expects in models/ under the name it would be made by."""
+    from harness.cli.compose import inventory_if_any
+    from harness.supply.families import FAMILIES, QUANTS
+    from harness.supply.models import file_name
+
+    loaded = inventory_if_any(context)
+    expected = {model.path for model in loaded.inventory.models} if loaded else set()
+    return [
+        (family, quant) for family in FAMILIES for quant in QUANTS if f"models/{file_name(family, quant)}" in expected
+    ]
 
 
 @models.command()
