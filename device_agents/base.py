@@ -1,7 +1,7 @@
 """What the controller needs of a device, as small protocols; `DeviceAgent` joins them.
 
-Every method that talks to a device takes a wall-clock limit in seconds and raises `harness.errors.Transient` (link lost,
-stalled, device gone) or `Permanent`; none returns a half-result. Every agent passes the same contract test.
+Every method that talks to a device takes a wall-clock limit in seconds and raises `harness.errors.Transient` (link
+lost, stalled, device gone) or `Permanent`; none returns a half-result. Every agent passes the same contract test.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Files(Protocol):
     def ensure(
         self, artifact: Artifact, *, keep: frozenset[str], limit_s: float, progress: Progress | None = None
     ) -> Deployed:
-        """Bring `artifact` to the device, checked by hash there; artifacts in `keep` (sha256) are never removed for room.
+        """Bring `artifact` to the device, checked by hash there.
+
+        Artifacts in `keep` (sha256) are never removed to make room.
 
         The result's `path` is the model file itself, or the runner's folder.
         """
@@ -187,8 +189,10 @@ class PhoneLease(Protocol):
         converts from the device's own)."""
 
     def acquire(self, lease: LeaseInfo, *, limit_s: float) -> LeaseInfo:
-        """Take it atomically; returns the holder afterwards: `lease` itself, or whoever has it. A lease that expired, or
-        whose process on this same host is dead, is taken over."""
+        """Take it atomically; returns the holder afterwards: `lease` itself, or whoever has it.
+
+        A lease that expired, or whose process on this same host is dead, is taken over.
+        """
 
     def renew(self, lease: LeaseInfo, *, limit_s: float) -> None: ...
 

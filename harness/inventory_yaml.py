@@ -34,7 +34,7 @@ class Problem:
     column: int = 0
 
     def render(self, file: str) -> str:
-        """"file:line: key.path: text"; the column is shown where the YAML itself is wrong."""
+        """`file:line: key.path: text`; the column is shown where the YAML itself is wrong."""
         where = f"{file}:{self.line}" if self.line else file
         where += f":{self.column}" if self.column else ""
         key = dotted(self.path)

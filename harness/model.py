@@ -548,7 +548,7 @@ class PlannedCase:
 
     @property
     def key(self) -> str:
-        """ "CASE.REPEAT"."""
+        """Names the measurement: `CASE.REPEAT`."""
         return f"{self.case}.{self.repeat}"
 
 

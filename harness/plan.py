@@ -59,7 +59,7 @@ class ResolvedDevice:
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """Checked models and runners by id: what the check found, or why it refused. What fits no device may be left out."""
+    """Checked models and runners by id: what was found, or why it was refused. What fits no device may be left out."""
 
     models: Mapping[str, ModelFile | ErrorInfo]
     runners: Mapping[str, RunnerBuild | ErrorInfo]

@@ -72,9 +72,12 @@ def check_assets(models: Iterable[Model], runners: Iterable[Runner], base_dir: P
         except FarmError as error:
             return error.info(Step.CHECK)
 
-    checked_models = {model.id: attempt(functools.partial(artifacts.check_model, model, base_dir, fetch=fetch)) for model in models}
+    checked_models = {
+        model.id: attempt(functools.partial(artifacts.check_model, model, base_dir, fetch=fetch)) for model in models
+    }
     checked_runners = {
-        runner.id: attempt(functools.partial(artifacts.check_runner, runner, base_dir, fetch=fetch)) for runner in runners
+        runner.id: attempt(functools.partial(artifacts.check_runner, runner, base_dir, fetch=fetch))
+        for runner in runners
     }
     return Assets(
         {name: found for name, found in checked_models.items() if not isinstance(found, RunnerBuild)},
@@ -141,6 +144,6 @@ def require_usable(
     if not ready:
         raise NoDeviceError(
             f"no usable device for {what}. Attached now:\n{describe_attached(attached)}\n"
-            "  what to do: attach a phone that the inventory matches; `farm devices` shows all, `farm init` drafts entries"
+            "  what to do: attach a matching phone; `farm devices` shows all, `farm init` drafts entries"
         )
     return ready
