@@ -15,8 +15,14 @@ from harness.model import HttpRequest, Measured, Reading, Unavailable
 OUTPUT_BLOCKS_MAX = 1 << 20
 """`ulimit -f` of a runner, in blocks of 512 bytes (512 MiB): a runaway log must not fill the device."""
 
-_SUSPENDED_RESOLUTION_S = 0.1
-"""The scheduler's clock is read up to a tick late at both ends."""
+_SUSPENDED_RESOLUTION_S = 0.2
+"""Each of eight columns is rounded down to 10 ms, at both ends."""
+
+_ACCOUNTING_ERROR = 0.02
+"""Share of the time that kernels which count ticks lose or gain."""
+
+_USER_HZ = 100
+"""Unit of /proc/stat, the same on every Linux of today (proc(5))."""
 
 _KEY = re.compile(r"[A-Za-z0-9._-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -123,15 +129,31 @@ def stamps_of(text: str) -> dict[str, float]:
 
 
 def suspended(clocks: str) -> Reading:
-    """How long the device slept: uptime counts sleep, the scheduler's clock (ms) does not."""
+    """How long the device slept: uptime counts sleep, the time that a core accounts for does not.
+
+    A core that was switched off in between accounts for less than one that was not: the busiest accountant counts.
+    """
     try:
-        points = {name: [float(each) for each in value.split()] for name, value in pairs(clocks).items()}
-        (up_start, awake_start), (up_end, awake_end) = points["started"], points["ended"]
+        points = {name: value.split() for name, value in pairs(clocks).items()}
+        (up_start, *start), (up_end, *end) = points["started"], points["ended"]
+        passed = float(up_end) - float(up_start)
+        before, after = _accounted(start), _accounted(end)
+        awake = max(after[core] - before[core] for core in before.keys() & after.keys())
     except (KeyError, ValueError):
-        return Unavailable("the device does not show the scheduler's clock (/proc/PID/sched)")
-    slept = (up_end - up_start) - (awake_end - awake_start) / 1000
-    value = slept if slept > _SUSPENDED_RESOLUTION_S else 0.0
-    return Measured(value, "s", "/proc/uptime against /proc/PID/sched se.exec_start", _SUSPENDED_RESOLUTION_S)
+        return Unavailable("the device does not show the time of its cores (/proc/stat)")
+    if awake <= 0 < passed:
+        return Unavailable("the device does not count the time of its cores (/proc/stat)")
+    slept = passed - awake
+    resolution = max(_SUSPENDED_RESOLUTION_S, _ACCOUNTING_ERROR * passed)
+    return Measured(
+        slept if slept > resolution else 0.0, "s", "/proc/uptime against the cores of /proc/stat", resolution
+    )
+
+
+def _accounted(cores: Sequence[str]) -> dict[str, float]:
+    """Core → seconds, from its columns user to steal in /proc/stat."""
+    split = (core.split(",") for core in cores)
+    return {name: sum(map(int, columns)) / _USER_HZ for name, *columns in split}
 
 
 def ending(result: Mapping[str, str]) -> tuple[int | None, int | None, str]:

@@ -79,14 +79,18 @@ note_placement() {
   [ -z "$allowed" ] || printf 'cpus_allowed=%s\ncpuset=%s\ncgroup=%s\n' "${allowed# }" "$cpuset" "$cgroup" > placement
 }
 
-# The scheduler's own clock stands still while the device sleeps, uptime does not.
+# The time that a core accounts for stands still while the device sleeps, uptime does not.
 note_clocks() {
   awake=
-  [ -r "/proc/$$/sched" ] && while read -r key _ value; do
-    case $key in se.exec_start) awake=$value; break ;; esac
-  done < "/proc/$$/sched"
+  [ -r /proc/stat ] && while read -r key a b c d e f g h _; do
+    case $key in
+      cpu) ;;
+      cpu*) awake="$awake $key,$a,$b,$c,$d,$e,$f,$g,$h" ;;
+      *) break ;;
+    esac
+  done < /proc/stat
   uptime_now
-  [ -z "$awake" ] || echo "$1=$up $awake" >> clocks
+  [ -z "$awake" ] || echo "$1=$up$awake" >> clocks
 }
 
 if [ "$mode" = limit ]; then

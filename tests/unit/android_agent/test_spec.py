@@ -70,12 +70,15 @@ def test_signal_of_an_exit_code(code: str, expected: tuple[int | None, int | Non
 
 def test_stamps_and_clocks() -> None:
     assert stamps_of("started=1.50\nended=x\nready=2\n") == {"started": 1.5, "ready": 2.0}
-    slept = suspended("started=100.00 90000.5\nended=130.00 103000.5\n")
+    begun = "started=100.00 cpu0,1000,0,500,8000,0,10,5,0 cpu1,900,0,0,9100,0,0,0,0\n"
+    slept = suspended(begun + "ended=130.00 cpu0,2000,0,700,8100,0,10,5,0 cpu1,1000,0,0,9500,0,0,0,0\n")
     assert isinstance(slept, Measured)
-    assert slept.value == pytest.approx(17.0)
-    awake = suspended("started=100.00 90000.5\nended=130.00 120010.5\n")
+    assert slept.value == pytest.approx(17.0), "the core that accounts for most was awake all the while"
+    awake = suspended(begun + "ended=130.00 cpu0,3000,0,500,9000,0,10,5,0 cpu2,1,0,0,1,0,0,0,0\n")
     assert isinstance(awake, Measured)
-    assert awake.value == 0.0
+    assert awake.value == 0.0, "a core may go, another may come"
+    assert isinstance(suspended(begun + begun.replace("started=100", "ended=130")), Unavailable), "it does not count"
+    assert isinstance(suspended("started=1.0 cpu0,x\nended=2.0 cpu0,1\n"), Unavailable)
     assert isinstance(suspended(""), Unavailable)
 
 
