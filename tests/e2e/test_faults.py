@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeFarm
-from tests.e2e.support import ANSWER, Farm, gate, gated, left_on
-from tests.lab.conftest import RunningLab, StartLab
+from tests.e2e.support import ANSWER, SCRATCH, Farm, gate, gated, left_on
+from tests.lab.conftest import RunningLab, StartLab, eventually
 
 STEADY, FRAIL = "pixel-8-pro", "galaxy-a34"
 GATE = "fault"
@@ -82,18 +82,17 @@ def test_while_the_runner_works(on_phones: MakeFarm, lab: RunningLab, harm: str)
     for phone in (STEADY, FRAIL):
         going.until(rf"{phone}: .*#1  run")
     HARMS[harm](lab)
-    gate(lab, STEADY, GATE, open_=True)
+    open_when_back(lab, STEADY)
     going.until(rf"{STEADY} .*decode_tps")
-    open_when_back(lab)
+    open_when_back(lab, FRAIL)
     going.end().expect(0)
     all_well(farm, lab, harm)
 
 
-def open_when_back(lab: RunningLab) -> None:
-    from tests.lab.conftest import eventually
-
-    command = f"mkdir -p /data/local/tmp/e2e && : > /data/local/tmp/e2e/{GATE} && echo opened"
-    eventually(lambda: b"opened" in lab.shell(FRAIL, command, limit_s=20).stdout, limit_s=40)
+def open_when_back(lab: RunningLab, phone: str) -> None:
+    """Open the gate of a phone as soon as it can be reached."""
+    command = f"mkdir -p {SCRATCH} && : > {SCRATCH}/{GATE} && echo opened"
+    eventually(lambda: b"opened" in lab.shell(phone, command).stdout, limit_s=40)
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -160,7 +159,7 @@ def test_a_phone_that_stays_away_does_not_stop_the_others(
     (lost,) = (row for row in rows if row["device"] == FRAIL)
     assert lost["status"] == "failed" and lost["error"]["class"] == "device_lost"
     farm.program = ["-m", "harness"]
-    open_when_back(lab)
+    open_when_back(lab, FRAIL)
     farm("resume").expect(1)
     assert {(row["repeat"], row["status"]) for row in farm.rows() if row["device"] == FRAIL} == {
         (1, "failed"),
