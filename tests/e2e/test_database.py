@@ -24,7 +24,7 @@ def farm(on_host: Farm) -> Farm:
 
 def refused(farm: Farm, database: Path, *parts: str) -> None:
     before = database.read_bytes()
-    for command in (["run"], ["runs"], ["resume"], ["export", "--format", "jsonl"]):
+    for command in (["run"], ["export", "--format", "jsonl"]):
         farm("--db", f"sqlite:///{database}", *command).expect(CANNOT_USE, database.name, "what to do", *parts)
     assert database.read_bytes() == before
 

@@ -37,6 +37,7 @@ def test_interrupted_while_the_runner_works(on_phones: MakeFarm, lab: RunningLab
     assert hint is not None
     resumed = farm("--json", *hint[1].split()).expect(0).json()
     assert resumed["run"] == run.id and resumed["counts"] == {"measured": 2}
+    farm("resume").expect(0, "nothing to resume")
 
 
 def test_interrupted_while_a_model_is_pushed(on_phones: MakeFarm, lab: RunningLab) -> None:

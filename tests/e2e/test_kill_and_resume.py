@@ -14,7 +14,6 @@ GATE = "kill"
 MOMENTS = {
     "before the first step": (r"", False),
     "select": (r"#1  select", False),
-    "check": (r"#1  check", False),
     "storage": (r"#1  storage", False),
     "deploy": (r"#1  deploy", False),
     "warm_up": (r"#1  warm_up", False),
@@ -58,4 +57,3 @@ def test_every_measurement_once(on_phones: MakeFarm, lab: RunningLab, moment: st
         assert store.leases() == ()
     assert {key: after[key] for key in before} == before, "a measured case was measured again"
     assert left_on(lab, PHONE) == ""
-    farm("resume").expect(0, "nothing to resume")
