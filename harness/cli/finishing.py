@@ -13,6 +13,7 @@ import click
 from harness.analysis.verdict import judge
 from harness.cli import exits, output
 from harness.cli.main import Context
+from harness.errors import FarmError, UsageError
 from harness.model import CaseStatus, Measured, TargetVerdict, Tier
 
 if TYPE_CHECKING:
@@ -28,10 +29,19 @@ SHOWN_METRICS = (
 
 
 def write_report(context: Context, store: Store, run: str, folder: Path | None) -> tuple[Path, ...]:
-    """Write the HTML of a run; returns the files, the index first."""
+    """Write the HTML of a run; returns the files, the index first.
+
+    A report that cannot be written loses nothing: it is said, and can be made again.
+    """
     import reports
 
-    return reports.write(store, run=run, out=folder or context.state_dir / "reports")
+    try:
+        return reports.write(store, run=run, out=folder or context.state_dir / "reports")
+    except (UsageError, FarmError, OSError) as error:
+        click.echo(
+            f"the report could not be written: {error}\n  what to do: farm report --run {run} -o FOLDER", err=True
+        )
+        return ()
 
 
 def _cases(rows: Iterable[MeasurementRow]) -> dict[str, list[MeasurementRow]]:
