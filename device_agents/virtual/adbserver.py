@@ -23,6 +23,7 @@ _LAST_PORT = 7999
 _PR_SET_PDEATHSIG = 1
 _START_TRIES = 5
 _START_LIMIT_S = 10.0
+_END_LIMIT_S = 2.0
 
 
 def environment(port: int, home: Path) -> dict[str, str]:
@@ -111,6 +112,19 @@ async def start_anywhere(home: Path, log: Path) -> tuple[int, subprocess.Popen[b
         server.kill()
         server.wait()
     raise LabError(f"the adb server does not start; it says why in {log}", advice="check the adb binary")
+
+
+def end(port: int) -> None:
+    """End whatever adb server listens on `port`: one that a client started there after the lab's own had gone."""
+    request = b"host:kill"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_END_LIMIT_S) as asked:
+            asked.sendall(f"{len(request):04x}".encode() + request)
+            while asked.recv(64):
+                pass
+    except OSError:
+        # Nothing listens, which is what is wanted.
+        return
 
 
 def _listens(pid: int, port: int) -> bool:

@@ -280,6 +280,8 @@ class Lab:
             while record.is_alive(who) and time.monotonic() < deadline:
                 tick.wait(0.02)
             record.end([who])
+            # Only now is the port surely this lab's: later another lab may have it.
+            adbserver.end(int(content["adb_port"]))
             record.clean_stale(self.folder)
             return True
         return record.clean_stale(self.folder)

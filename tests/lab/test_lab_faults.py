@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -335,3 +336,13 @@ def test_interrupted_start_leaves_nothing(start_lab: StartLab, monkeypatch: pyte
         lab.up([parse_wish(PHONE)], die_with=os.getpid())
     eventually(lambda: _processes_of(lab.folder) == [])
     assert not lab.folder.exists()
+
+
+def test_down_ends_the_adb_server_that_a_client_started_in_place_of_the_labs_own(start_lab: StartLab) -> None:
+    running = start_lab("galaxy-a34")
+    adb = adb_binary()
+    subprocess.run([adb, "kill-server"], env=running.env, check=True, capture_output=True, timeout=20)
+    subprocess.run([adb, "start-server"], env=running.env, check=True, capture_output=True, timeout=20)
+    assert running.lab.down()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", running.info.adb_port)) != 0
