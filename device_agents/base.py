@@ -156,8 +156,11 @@ class JobOutput:
 class Jobs(Protocol):
     def start(self, spec: JobSpec, *, limit_s: float) -> JobHandle: ...
 
-    def poll(self, handle: JobHandle, *, limit_s: float) -> JobState:
-        """Ask once; raises Transient when the device cannot be asked."""
+    def poll(self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0) -> JobState:
+        """Ask once; a job that runs is watched on the device for up to `wait_s`, and its end told when it comes.
+
+        Raises Transient when the device cannot be asked.
+        """
 
     def collect(self, handle: JobHandle, into: Path, *, limit_s: float) -> JobOutput:
         """Fetch what the job left into the folder `into`; may be repeated."""

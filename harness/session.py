@@ -41,8 +41,11 @@ from harness.model import (
 )
 from harness.plan import Placement, canonical_parameters, placement
 
-POLL_S = 0.25
-"""Between two looks at a running job: 5 ms of adb each, and a quarter of a second lost at its end at most."""
+WATCH_S = 2.0
+"""How long the device itself watches a job before it answers: asking costs CPU time there, watching does not."""
+
+RETRY_S = 0.25
+"""Between two questions to a device that did not answer."""
 
 LINK_PATIENCE_S = 30.0
 """How long a device may be silent in the run step before the recovery ladder is asked; the job itself goes on."""
@@ -117,6 +120,7 @@ class _Attempt:
     commands: tuple[str, ...] = ()
     log_tail: str = ""
     traces: tuple[Trace, ...] = ()
+    before: Mapping[str, Reading] = field(default_factory=dict)
 
     @contextmanager
     def during(self, step: Step, limit_s: float | None = None) -> Iterator[dict[str, Any]]:
@@ -249,7 +253,7 @@ def _select(state: _Attempt) -> Placement:
                 advice="attach the planned phone again, or plan a new run",
             )
         where = placement(case.workload, facts)
-        snapshot = context.agent.telemetry.snapshot(limit_s=limits.SHELL_S)
+        snapshot = state.before = context.agent.telemetry.snapshot(limit_s=limits.SHELL_S)
         detail["before"] = {name: reading_json(reading) for name, reading in snapshot.items()}
         state.provenance |= {
             "os_fingerprint": facts.os_fingerprint,
@@ -284,7 +288,7 @@ def _check_space(state: _Attempt) -> None:
         artifacts = (context.model.artifact, context.build.artifact)
         detail["missing_bytes"] = sum(files.missing_bytes(artifact, limit_s=limits.SHELL_S) for artifact in artifacts)
         detail["free_bytes"] = files.free_bytes(limit_s=limits.SHELL_S)
-        available = context.agent.telemetry.snapshot(limit_s=limits.SHELL_S).get("memory_available_mb")
+        available = state.before.get("memory_available_mb")
         detail["memory_available_mb"] = reading_json(available) if available else None
         needed_mb = context.model.artifact.size / MEGABYTE
         if isinstance(available, Measured) and available.value < needed_mb:
@@ -362,7 +366,7 @@ def _wait(state: _Attempt, handle: JobHandle, limit_s: float) -> float:
     deadline = time.monotonic() + limit_s + limits.SHELL_S
     while True:
         asked = time.monotonic()
-        job = _through_outages(state, lambda: context.agent.jobs.poll(handle, limit_s=limits.SHELL_S))
+        job = _through_outages(state, lambda: context.agent.jobs.poll(handle, limit_s=limits.SHELL_S, wait_s=WATCH_S))
         outage_s = max(0.0, time.monotonic() - asked - limits.SHELL_S)
         outages_s += outage_s
         deadline += outage_s
@@ -383,7 +387,7 @@ def _wait(state: _Attempt, handle: JobHandle, limit_s: float) -> float:
         context.reporter.activity(
             Activity(device_id, state.case, Step.RUN, temperature_c=job.live.get("temperature_c"))
         )
-        if context.cancel.wait(POLL_S):
+        if context.cancel.is_set():
             raise Cancelled
 
 
@@ -403,7 +407,7 @@ def _through_outages(state: _Attempt, ask: Callable[[], T]) -> T:
                     raise
                 recoveries -= 1
                 give_up = time.monotonic() + LINK_PATIENCE_S
-            elif context.cancel.wait(POLL_S):
+            elif context.cancel.wait(RETRY_S):
                 raise Cancelled from lost
 
 

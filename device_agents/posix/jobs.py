@@ -35,7 +35,7 @@ _INSTALL = 'mkdir -p "${1%/*}" && cat > "$1.new" && mv "$1.new" "$1"'
 
 _REQUEST = 'mkdir -p "$1" && cat > "$1/request"'
 
-_LIVE = 'sh -c "$1" poll "$2" "$3"; [ ! -r "$2/samples" ] || tail -c 16384 "$2/samples"'
+_LIVE = 'sh -c "$1" poll "$2" "$3" "$4"; [ ! -r "$2/samples" ] || tail -c 16384 "$2/samples"'
 
 Live = Callable[[bytes], Mapping[str, float]]
 """From the end of the file `samples` to the newest readings."""
@@ -88,8 +88,11 @@ class PosixJobs:
             raise self._not_started(spec, result.exit_code, result.stderr.decode("utf-8", "replace").strip()[-400:])
         return JobHandle(spec.key, folder, _boot_of(result.stdout))
 
-    def poll(self, handle: JobHandle, *, limit_s: float) -> JobState:
-        result = LinkShell(self._link).script(_LIVE, text_of("poll.sh"), handle.folder, handle.boot_id, limit_s=limit_s)
+    def poll(self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0) -> JobState:
+        tenths = str(round(10 * min(wait_s, limit_s / 2)))
+        result = LinkShell(self._link).script(
+            _LIVE, text_of("poll.sh"), handle.folder, handle.boot_id, tenths, limit_s=limit_s
+        )
         first, _, rest = result.stdout.partition(b"\n")
         word, _, detail = first.decode("utf-8", "replace").partition(" ")
         if word not in ("running", "done", "lost"):

@@ -167,6 +167,17 @@ def test_running_job_is_seen_found_and_ended(agent: DeviceAgent) -> None:
     agent.jobs.end(handle, limit_s=20)
 
 
+def test_poll_that_watches_tells_the_end_when_it_comes_and_a_running_job_when_the_time_is_over(
+    agent: DeviceAgent,
+) -> None:
+    ending = agent.jobs.start(spec("ending", "sleep 0.5"), limit_s=20)
+    assert agent.jobs.poll(ending, limit_s=60, wait_s=25).phase == "done"
+    lasting = agent.jobs.start(spec("lasting", "sleep 300"), limit_s=20)
+    assert agent.jobs.poll(lasting, limit_s=60, wait_s=0.3).phase == "running"
+    for handle in (ending, lasting):
+        agent.jobs.end(handle, limit_s=20)
+
+
 def test_job_in_another_session_and_group_is_ended(agent: DeviceAgent) -> None:
     handle = agent.jobs.start(spec("escape", "setsid sh -c 'setsid sleep 301 & sleep 302' & sleep 303"), limit_s=20)
     assert wait_until(lambda: len(marked_processes(agent, handle.folder)) >= 6)
