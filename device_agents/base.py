@@ -73,7 +73,7 @@ class Sampling:
     """Periods in seconds of the sampler that runs beside a job: memory of the runner, cheap files, dumpsys services."""
 
     memory_s: float = 0.1
-    files_s: float = 0.5
+    files_s: float = 0.9
     services_s: float = 1.0
 
 

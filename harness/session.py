@@ -41,7 +41,7 @@ from harness.model import (
 )
 from harness.plan import Placement, canonical_parameters, placement
 
-WATCH_S = 2.0
+WATCH_S = 3.0
 """How long the device itself watches a job before it answers: asking costs CPU time there, watching does not."""
 
 RETRY_S = 0.25
