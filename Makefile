@@ -10,7 +10,7 @@ run: $(VENV)/.core
 
 test: $(VENV)/.dev
 	@sh tests/prepare.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -28,6 +28,12 @@ _SMALL_S = 30.0
 
 _NAMES_PER_CALL = 100
 
+_STILL_GROWING = 5
+"""Times a push begins anew because the partial file was not what it had been a moment before."""
+
+_OTHER_SIZE = 9
+"""Exit code of receive.sh for that."""
+
 _WRITE = 'cat > "$1"'
 _UNPACK = 'tar -x -f - -C "$1"'
 
@@ -37,6 +43,10 @@ for f; do chmod 755 "./$f" || exit 1; done; mv "$part" "$final" || exit 1"""
 # Renamed first: a removal that is cut must not leave half an artifact under its checked name.
 _REMOVE = """cd "$1" || exit 1; shift
 for n; do mv "$n" "trash.$n" 2> /dev/null; rm -rf "trash.${n#trash.}" "$n"; done"""
+
+
+class _StillGrowingError(Transient):
+    """The partial file has another size than a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +85,18 @@ class PosixFiles:
     def ensure(
         self, artifact: Artifact, *, keep: frozenset[str], limit_s: float, progress: Progress | None = None
     ) -> Deployed:
+        for _ in range(_STILL_GROWING):
+            try:
+                return self._ensure(artifact, keep, time.monotonic() + limit_s, progress)
+            except _StillGrowingError:
+                # What a cut push had left on its way was written after we looked: look again.
+                continue
+        return self._ensure(artifact, keep, time.monotonic() + limit_s, progress)
+
+    def _ensure(self, artifact: Artifact, keep: frozenset[str], deadline: float, progress: Progress | None) -> Deployed:
         started = time.monotonic()
-        deadline = started + limit_s
         files = _by_device_name(artifact)
-        present, there = self._look(artifact, limit_s=min(limit_s, _SMALL_S))
+        present, there = self._look(artifact, limit_s=min(_left(deadline), _SMALL_S))
         if present is not None:
             return Deployed(present, 0, 0, time.monotonic() - started)
         if artifact.kind == "model":
@@ -150,7 +168,8 @@ class PosixFiles:
         )
         if result.exit_code != 0:
             said = (result.stderr + result.stdout).decode("utf-8", "replace").strip()[-300:]
-            raise Transient(
+            kind = _StillGrowingError if result.exit_code == _OTHER_SIZE else Transient
+            raise kind(
                 f"{self._link.name}: the transfer of {source.name} ended early: {said or 'no message'}",
                 error_class=ErrorClass.PUSH_FAILED,
                 advice="farm goes on where it stopped when the push is repeated",

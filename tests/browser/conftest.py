@@ -52,6 +52,8 @@ class Browser:
         self.driver.get_log("browser")
         self.driver.get_log("performance")
         self.driver.get(page.as_uri() + fragment)
+        # On a busy machine the driver comes back while the parser is still at work.
+        self.until("return document.readyState === 'complete' && location.protocol === 'file:'")
 
     def ask(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
