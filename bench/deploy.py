@@ -42,15 +42,14 @@ PLAIN = "/data/local/tmp/plain.gguf"
 
 def make_file(path: Path, size: int) -> Artifact:
     """`size` bytes that do not compress."""
-    sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
+    digest = hashlib.sha256()
     with path.open("wb") as file:
         for first in range(0, size, MEGABYTE):
             some = os.urandom(min(MEGABYTE, size - first))
-            sha256.update(some)
-            sha1.update(some)
+            digest.update(some)
             file.write(some)
-    file = ArtifactFile(path.name, str(path), size, sha256.hexdigest(), sha1=sha1.hexdigest())
-    return Artifact("model", file.sha256, (file,))
+    file_sha256 = digest.hexdigest()
+    return Artifact("model", file_sha256, (ArtifactFile(path.name, str(path), size, file_sha256),))
 
 
 def open_agent(phone: LabPhone) -> AndroidAgent:
@@ -88,8 +87,8 @@ class Rivals:
         return timed(lambda: self._ensure(pushed=0))
 
     def hash_only(self) -> float:
-        """Seconds of `sha1sum` of the file in the phone's store, by plain adb."""
-        return timed(lambda: adb(self._serial, "shell", f"sha1sum {STORE}/{self._artifact.sha256}/*"))
+        """Seconds of `sha256sum` of the file in the phone's store, by plain adb."""
+        return timed(lambda: adb(self._serial, "shell", f"sha256sum {STORE}/{self._artifact.sha256}/*"))
 
     def keep(self) -> None:
         """Have the file in the phone's store."""
@@ -148,7 +147,7 @@ def program(chosen: argparse.Namespace) -> list[Finding]:
         again = [rivals.unchanged() for _ in range(chosen.rounds)]
         findings.append(finding("unchanged, 0 bytes pushed: time", again, "s", limit=UNCHANGED_S))
         rates = [size / MEGABYTE / rivals.hash_only() for _ in range(chosen.rounds)]
-        findings.append(finding("sha1sum alone on the phone", rates, "MB/s"))
+        findings.append(finding("sha256sum alone on the phone", rates, "MB/s"))
     return findings
 
 

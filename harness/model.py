@@ -429,18 +429,13 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFile:
-    """One file of an artifact: `name` is its path inside the artifact (POSIX), `path` the file on this host.
-
-    `sha256` identifies it. `sha1`, where given, is what a device checks a large transfer with: it guards against
-    damage, not against an adversary, and costs a CPU without SHA instructions less than half of SHA-256.
-    """
+    """One file of an artifact: `name` is its path inside the artifact (POSIX), `path` the file on this host."""
 
     name: str
     path: str
     size: int
     sha256: str
     executable: bool = False
-    sha1: str = ""
 
 
 @dataclass(frozen=True, slots=True)

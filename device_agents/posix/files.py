@@ -127,17 +127,16 @@ class PosixFiles:
         run_checked(self._link, 'mkdir -p "$1"', part, limit_s=_left(deadline), doing="preparing the push")
         shifted = None if progress is None else lambda done, _total: progress(resumed + done, file.size)
         mark = shell_path(self._root, f"mark.{uuid.uuid4().hex}")
-        algorithm, expected = ("sha1", file.sha1) if file.sha1 else ("sha256", file.sha256)
-        script = (text_of("receive.sh"), target, str(resumed), mark, algorithm.removeprefix("sha"))
+        script = (text_of("receive.sh"), target, str(resumed), mark)
         try:
             printed = self._pour(script, Path(file.path), resumed, file.size - resumed, deadline, shifted)
         except FarmError as error:
             raise self._explained(error, file.size - resumed, deadline) from error
         arrived = printed.decode("ascii", "replace").partition(" ")[0].strip()
-        if arrived != expected:
+        if arrived != artifact.sha256:
             run_checked(self._link, 'rm -rf "$1"', part, limit_s=_left(deadline), doing="removing a wrong copy")
             raise Transient(
-                f"{self._link.name}: {file.name} arrived with {algorithm} {arrived} in place of {expected}; "
+                f"{self._link.name}: {file.name} arrived with sha256 {arrived} in place of {artifact.sha256}; "
                 "the copy was removed",
                 error_class=ErrorClass.HASH_MISMATCH,
                 advice="if it happens again, check the cable and the phone's storage",

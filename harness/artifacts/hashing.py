@@ -1,4 +1,4 @@
-"""Digests of files, remembered as long as a file is the same by path, size, times and inode."""
+"""SHA-256 of files, remembered as long as a file is the same by path, size, times and inode."""
 
 from __future__ import annotations
 
@@ -7,27 +7,13 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Digests:
-    """Of one file: `sha256` identifies it, `sha1` checks its transfer."""
-
-    sha256: str
-    sha1: str
-
-
 def sha256_of(file: Path, cache: Path) -> str:
-    """The file's SHA-256; see `digests_of`."""
-    return digests_of(file, cache).sha256
-
-
-def digests_of(file: Path, cache: Path) -> Digests:
-    """The file's digests, from the cache when the file has not changed since.
+    """The file's SHA-256, from the cache when the file has not changed since.
 
     Raises:
         OSError: the file cannot be read.
@@ -38,15 +24,14 @@ def digests_of(file: Path, cache: Path) -> Digests:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(entry.read_text(encoding="utf-8"))
         if known["mark"] == before:
-            return Digests(str(known["sha256"]), str(known["sha1"]))
-    sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
+            return str(known["sha256"])
+    digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(_BLOCK):
-            sha256.update(block)
-            sha1.update(block)
-    value = Digests(sha256.hexdigest(), sha1.hexdigest())
+            digest.update(block)
+    value = digest.hexdigest()
     if _mark(file) == before:
-        remember(entry, {"mark": before, **asdict(value)})
+        remember(entry, {"mark": before, "sha256": value})
     return value
 
 

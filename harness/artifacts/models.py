@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 from harness.artifacts import gguf_header
-from harness.artifacts.hashing import digests_of
+from harness.artifacts.hashing import sha256_of
 from harness.artifacts.locate import find
 from harness.errors import ErrorClass, Permanent
 from harness.model import Artifact, ArtifactFile, Model, ModelFile
@@ -49,23 +49,20 @@ def check_model(model: Model, base_dir: Path, cache: Path | None = None, *, fetc
         if size == 0:
             raise Permanent(f"{label} is empty", error_class=ErrorClass.MODEL_INVALID, advice=_NEW_COPY)
         facts = _read_gguf(file, size, label) if model.format == "gguf" else _read_pte(file, size, label)
-        digests = digests_of(file, cache)
+        digest = sha256_of(file, cache)
     except OSError as wrong:
         raise Permanent(
             f"{label} cannot be read: {wrong.strerror}",
             error_class=ErrorClass.MODEL_MISSING,
             advice="check its permissions",
         ) from wrong
-    digest = digests.sha256
     if model.sha256 and model.sha256.lower() != digest:
         raise Permanent(
             f"{label} has sha256 {digest}, the inventory says {model.sha256.lower()}",
             error_class=ErrorClass.SHA256_MISMATCH,
             advice="get the file again, or correct sha256 in the inventory",
         )
-    artifact = Artifact(
-        "model", digest, (ArtifactFile(f"model.{model.format}", str(file), size, digest, sha1=digests.sha1),)
-    )
+    artifact = Artifact("model", digest, (ArtifactFile(f"model.{model.format}", str(file), size, digest),))
     return ModelFile(artifact, *facts)
 
 

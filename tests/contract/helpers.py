@@ -57,8 +57,7 @@ def model(path: Path, size: int = 300_000, seed: int = 1) -> Artifact:
     content = (block * (size // len(block) + 1))[:size] if size else b""
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    sha1 = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-    return Artifact("model", digest, (ArtifactFile(path.name, str(path), size, digest, sha1=sha1),))
+    return Artifact("model", digest, (ArtifactFile(path.name, str(path), size, digest),))
 
 
 def runner(folder: Path, files: dict[str, bytes], executable: tuple[str, ...] = ()) -> Artifact:

@@ -1,5 +1,5 @@
-# receive.sh FILE OFFSET MARK BITS < rest: appends standard input to FILE, which has OFFSET bytes, and prints the digest of
-# the whole (SHA-1 or SHA-256 by BITS), read while it grows. Ends with 9 when FILE has another size, with 8 when it cannot be written.
+# receive.sh FILE OFFSET MARK < rest: appends standard input to FILE, which has OFFSET bytes, and prints the SHA-256 of
+# the whole, read while it grows. Ends with 9 when FILE has another size, with 8 when it cannot be written.
 #
 # MARK is a file of this call alone: it says that nothing more comes, and the reader may outlive a cut cable by a
 # moment. The shell keeps FILE open for reading, so that every dd goes on where the last one stopped; dd takes what is
@@ -7,8 +7,7 @@
 # in mksh.
 file=$1
 mark=$3
-bits=$4
-if command -v "sha${bits}sum" > /dev/null; then digest() { "sha${bits}sum"; }; else digest() { shasum -a "$bits"; }; fi
+if command -v sha256sum > /dev/null; then digest() { sha256sum; }; else digest() { shasum -a 256; }; fi
 [ "$2" != 0 ] || : > "$file"
 now=$(wc -c < "$file")
 [ "${now##* }" = "$2" ] || { echo "the partial file has ${now##* } bytes in place of $2" >&2; exit 9; }
