@@ -50,7 +50,6 @@ class DeviceState(StrEnum):
     NO_PERMISSIONS = "no_permissions"
     RECOVERY = "recovery"
     LOCKED_SINCE_BOOT = "locked_since_boot"
-    USB_BLOCKED = "usb_blocked"
     UNRESPONSIVE = "unresponsive"
     UNKNOWN = "unknown"
 

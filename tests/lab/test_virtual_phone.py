@@ -24,7 +24,7 @@ def test_what_the_shell_may_not_read_is_denied(virtual_lab: RunningLab) -> None:
         "echo x > /data/local/tmp/secret; chmod 000 /data/local/tmp/secret; cat /data/local/tmp/secret",
         "ls /data",
         "cat /proc/1/environ",
-        "ls /proc/1/root/",
+        "ls /proc/1/cwd/",
     ):
         done = virtual_lab.shell(PIXEL, script)
         assert done.returncode != 0
