@@ -56,6 +56,15 @@ class _Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """What the store has of an artifact: its path when it is there, sizes of a cut push by name; free bytes if told."""
+
+    path: str | None
+    part: Mapping[str, int]
+    free: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Space:
     """Free bytes, what the store holds (least recently used first), and what jobs use (sha256)."""
 
@@ -73,11 +82,12 @@ class PosixFiles:
         self._store = shell_path(root, "store")
 
     def missing_bytes(self, artifact: Artifact, *, limit_s: float) -> int:
-        present, there = self._look(artifact, limit_s=limit_s)
-        if present is not None:
+        found = self._look(artifact, limit_s=limit_s)
+        if found.path is not None:
             return 0
         expected = _by_device_name(artifact)
-        return artifact.size - sum(min(size, expected[name].size) for name, size in there.items() if name in expected)
+        begun = ((name, size) for name, size in found.part.items() if name in expected)
+        return artifact.size - sum(min(size, expected[name].size) for name, size in begun)
 
     def free_bytes(self, *, limit_s: float) -> int:
         return self._space(limit_s=limit_s).free
@@ -96,13 +106,11 @@ class PosixFiles:
     def _ensure(self, artifact: Artifact, keep: frozenset[str], deadline: float, progress: Progress | None) -> Deployed:
         started = time.monotonic()
         files = _by_device_name(artifact)
-        present, there = self._look(artifact, limit_s=min(_left(deadline), _SMALL_S))
-        if present is not None:
-            return Deployed(present, 0, 0, time.monotonic() - started)
-        if artifact.kind == "model":
-            resumed, removed = self._send_model(artifact, there, keep, deadline, progress)
-        else:
-            resumed, removed = self._send_folder(artifact, files, there, keep, deadline, progress)
+        found = self._look(artifact, limit_s=min(_left(deadline), _SMALL_S))
+        if found.path is not None:
+            return Deployed(found.path, 0, 0, time.monotonic() - started)
+        send = self._send_model if artifact.kind == "model" else self._send_folder
+        resumed, removed = send(artifact, found, keep, deadline, progress)
         folder = shell_path(self._store, artifact.sha256)
         path = shell_path(folder, next(iter(files))) if artifact.kind == "model" else folder
         return Deployed(path, artifact.size - resumed, resumed, time.monotonic() - started, removed)
@@ -112,27 +120,26 @@ class PosixFiles:
     def _send_model(
         self,
         artifact: Artifact,
-        there: Mapping[str, int],
+        found: _Found,
         keep: frozenset[str],
         deadline: float,
         progress: Progress | None,
     ) -> tuple[int, tuple[str, ...]]:
         ((name, file),) = _by_device_name(artifact).items()
         part = shell_path(self._store, f"{artifact.sha256}.part")
-        target = shell_path(part, name)
-        resumed = there.get(name, 0)
+        resumed = found.part.get(name, 0)
         if resumed > file.size:
             resumed = 0
-        removed = self._make_room(artifact, file.size - resumed, keep, deadline)
-        run_checked(self._link, 'mkdir -p "$1"', part, limit_s=_left(deadline), doing="preparing the push")
+        removed = self._make_room(artifact, file.size - resumed, found.free, keep, deadline)
         shifted = None if progress is None else lambda done, _total: progress(resumed + done, file.size)
         mark = shell_path(self._root, f"mark.{uuid.uuid4().hex}")
-        script = (text_of("receive.sh"), target, str(resumed), mark)
+        final = shell_path(self._store, artifact.sha256)
+        script = (text_of("receive.sh"), part, name, str(resumed), mark, artifact.sha256, final)
         try:
             printed = self._pour(script, Path(file.path), resumed, file.size - resumed, deadline, shifted)
         except FarmError as error:
             raise self._explained(error, file.size - resumed, deadline) from error
-        arrived = printed.decode("ascii", "replace").partition(" ")[0].strip()
+        arrived = printed.decode("ascii", "replace").strip()
         if arrived != artifact.sha256:
             run_checked(self._link, 'rm -rf "$1"', part, limit_s=_left(deadline), doing="removing a wrong copy")
             raise Transient(
@@ -142,8 +149,6 @@ class PosixFiles:
                 advice="if it happens again, check the cable and the phone's storage",
                 device=self._link.name,
             )
-        final = shell_path(self._store, artifact.sha256)
-        run_checked(self._link, 'mv "$1" "$2"', part, final, limit_s=_left(deadline), doing="completing the push")
         return resumed, removed
 
     def _pour(
@@ -181,18 +186,18 @@ class PosixFiles:
     def _send_folder(
         self,
         artifact: Artifact,
-        files: Mapping[str, ArtifactFile],
-        there: Mapping[str, int],
+        found: _Found,
         keep: frozenset[str],
         deadline: float,
         progress: Progress | None,
     ) -> tuple[int, tuple[str, ...]]:
+        files = _by_device_name(artifact)
         part = shell_path(self._store, f"{artifact.sha256}.part")
-        candidates = [name for name, size in there.items() if name in files and files[name].size == size]
+        candidates = [name for name, size in found.part.items() if name in files and files[name].size == size]
         digests = self._digests(part, candidates, deadline)
         missing = [name for name in files if digests.get(name) != files[name].sha256]
         resumed = artifact.size - sum(files[name].size for name in missing)
-        removed = self._make_room(artifact, artifact.size - resumed, keep, deadline)
+        removed = self._make_room(artifact, artifact.size - resumed, found.free, keep, deadline)
         try:
             wanted = {name: files[name] for name in missing}
             self._send_missing(part, wanted, resumed, artifact.size, deadline, progress)
@@ -257,43 +262,52 @@ class PosixFiles:
 
     # --- the store ---
 
-    def _look(self, artifact: Artifact, *, limit_s: float) -> tuple[str | None, dict[str, int]]:
-        """The path of the artifact when it is there, and the sizes of the files of a cut push."""
+    def _look(self, artifact: Artifact, *, limit_s: float) -> _Found:
         output = run_checked(
             self._link, text_of("look.sh"), self._store, artifact.sha256, limit_s=limit_s, doing="looking at the store"
         )
-        rows = re.findall(r"(?m)^(present|part) +(\d+) (.*)$", output.decode("utf-8", "replace"))
+        text = output.decode("utf-8", "replace")
+        free = _free_bytes(text)
+        rows = re.findall(r"(?m)^(present|part) +(\d+) (.*)$", text)
         folder = shell_path(self._store, artifact.sha256)
         present = {name: int(size) for state, size, name in rows if state == "present"}
         if artifact.kind == "model":
             complete = [name for name, size in present.items() if size == artifact.size]
             if complete:
-                return shell_path(folder, complete[0]), {}
+                return _Found(shell_path(folder, complete[0]), {}, free)
         elif present and present == {name: file.size for name, file in _by_device_name(artifact).items()}:
-            return folder, {}
+            return _Found(folder, {}, free)
         if present:
             # Something else changed it after it was checked: it is no longer what its name says.
             self._remove([artifact.sha256], limit_s=limit_s)
-        return None, {name: int(size) for state, size, name in rows if state == "part"}
+        return _Found(None, {name: int(size) for state, size, name in rows if state == "part"}, free)
 
     def _space(self, *, limit_s: float) -> _Space:
         script = text_of("space.sh")
         output = run_checked(self._link, script, self._root, limit_s=limit_s, doing="asking for free space")
         text = output.decode("utf-8", "replace")
-        rows = re.search(r"(?m)^free .*?(\d+) +(\d+) +(-?\d+) +\d+% ", text)
-        if rows is None:
+        free = _free_bytes(text)
+        if free is None:
             raise Transient(
                 f"{self._link.name}: df gives no free space: {text[:200]!r}",
                 error_class=ErrorClass.INTERNAL,
                 device=self._link.name,
             )
         entries = tuple(_Entry(name, int(size) * 1024) for size, name in re.findall(r"(?m)^keeps (\d+) (.+)$", text))
-        return _Space(max(int(rows[3]), 0) * 1024, entries, frozenset(re.findall(r"(?m)^uses ([0-9a-f]+)$", text)))
+        return _Space(free, entries, frozenset(re.findall(r"(?m)^uses ([0-9a-f]+)$", text)))
 
-    def _make_room(self, artifact: Artifact, needed: int, keep: frozenset[str], deadline: float) -> tuple[str, ...]:
-        """Remove the least recently used until `needed` bytes fit; nothing when they cannot."""
-        space = self._space(limit_s=_left(deadline))
+    def _make_room(
+        self, artifact: Artifact, needed: int, free: int | None, keep: frozenset[str], deadline: float
+    ) -> tuple[str, ...]:
+        """Remove the least recently used until `needed` bytes fit; nothing when they cannot.
+
+        Args:
+            free: bytes, as seen a moment before; the store is asked in full only when that is not enough or not known.
+        """
         wanted = needed + RESERVE_BYTES
+        if free is not None and free >= wanted:
+            return ()
+        space = self._space(limit_s=_left(deadline))
         if space.free >= wanted:
             return ()
         own = {artifact.sha256, f"{artifact.sha256}.part"}
@@ -355,6 +369,12 @@ def _by_device_name(artifact: Artifact) -> dict[str, ArtifactFile]:
                 advice="rename the file or pack the runner again",
             )
     return {file.name: file for file in artifact.files}
+
+
+def _free_bytes(text: str) -> int | None:
+    """Free bytes in a line "free" with the answer of `df -P -k`."""
+    row = re.search(r"(?m)^free .*?(\d+) +(\d+) +(-?\d+) +\d+% ", text)
+    return None if row is None else max(int(row[3]), 0) * 1024
 
 
 def _hash_of(entry: str) -> str:

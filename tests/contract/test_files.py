@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,16 +159,18 @@ def test_least_recently_used_makes_room(agent: DeviceAgent, tmp_path: Path, monk
         # Folder times of one second's resolution must tell the order.
         agent.shell.script('touch -d "2026-01-01 00:00:0$2" "${1%/*}"', paths[index], str(index), limit_s=10)
     used = run_job_using(agent, paths[0])
-    ask = PosixFiles._space
     tight = RESERVE_BYTES + size // 2
-    monkeypatch.setattr(
-        PosixFiles, "_space", lambda files, **limit: dataclasses.replace(ask(files, **limit), free=tight)
-    )
+    for name in ("_space", "_look"):
+        monkeypatch.setattr(PosixFiles, name, with_free(getattr(PosixFiles, name), tight))
     deployed = agent.files.ensure(artifacts[3], keep=frozenset({artifacts[1].sha256}), limit_s=60)
     agent.jobs.end(used, limit_s=20)
     assert deployed.removed == (artifacts[2].sha256,), "0 is in use by a job, 1 is kept"
     there = [agent.files.missing_bytes(artifact, limit_s=20) == 0 for artifact in artifacts]
     assert there == [True, True, False, True]
+
+
+def with_free(ask: Callable[..., Any], free: int) -> Callable[..., Any]:
+    return lambda *what, **limit: dataclasses.replace(ask(*what, **limit), free=free)
 
 
 def run_job_using(agent: DeviceAgent, path: str):  # type: ignore[no-untyped-def]
