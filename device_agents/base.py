@@ -50,9 +50,17 @@ class Deployed:
     removed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Bytes that a deploy would push now, by sha256 of the artifact (0: it is there), and free bytes of the store."""
+
+    missing_bytes: Mapping[str, int]
+    free_bytes: int
+
+
 class Files(Protocol):
-    def missing_bytes(self, artifact: Artifact, *, limit_s: float) -> int:
-        """Bytes a deploy would push now; 0 when the artifact is there."""
+    def survey(self, artifacts: Sequence[Artifact], *, limit_s: float) -> Survey:
+        """What a deploy would push now, and the free space."""
 
     def ensure(
         self, artifact: Artifact, *, keep: frozenset[str], limit_s: float, progress: Progress | None = None
@@ -64,9 +72,6 @@ class Files(Protocol):
         The result's `path` is the model file itself, or the runner's folder.
         """
 
-    def free_bytes(self, *, limit_s: float) -> int:
-        """Free bytes where artifacts are kept."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -74,7 +79,7 @@ class Sampling:
 
     memory_s: float = 0.1
     files_s: float = 0.9
-    services_s: float = 1.0
+    services_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from harness.model import (
 )
 from harness.plan import Placement, canonical_parameters, placement
 
-WATCH_S = 3.0
+WATCH_S = 5.0
 """How long the device itself watches a job before it answers: asking costs CPU time there, watching does not."""
 
 RETRY_S = 0.25
@@ -284,10 +284,10 @@ def _check_files(context: SessionContext) -> None:
 def _check_space(state: _Attempt) -> None:
     context = state.context
     with state.during(Step.STORAGE, limits.SHELL_S) as detail:
-        files = context.agent.files
         artifacts = (context.model.artifact, context.build.artifact)
-        detail["missing_bytes"] = sum(files.missing_bytes(artifact, limit_s=limits.SHELL_S) for artifact in artifacts)
-        detail["free_bytes"] = files.free_bytes(limit_s=limits.SHELL_S)
+        survey = context.agent.files.survey(artifacts, limit_s=limits.SHELL_S)
+        detail["missing_bytes"] = sum(survey.missing_bytes.values())
+        detail["free_bytes"] = survey.free_bytes
         available = state.before.get("memory_available_mb")
         detail["memory_available_mb"] = reading_json(available) if available else None
         needed_mb = context.model.artifact.size / MEGABYTE
@@ -329,30 +329,31 @@ def _run_and_collect(state: _Attempt, spec: JobSpec) -> JobOutput:
     """Start the job, wait for its end, fetch what it left; end it and remove it whatever happens."""
     agent = state.context.agent
     started = False
+    handle: JobHandle | None = None
     try:
         with state.during(Step.RUN, spec.limit_s) as detail:
             started = True
             handle = agent.jobs.start(spec, limit_s=limits.SHELL_S)
             detail["outages_s"] = _wait(state, handle, spec.limit_s)
+        folder = state.context.work_dir / spec.key
         with state.during(Step.COLLECT, limits.COLLECT_S) as detail:
-            output = _through_outages(
-                state, lambda: agent.jobs.collect(handle, state.context.work_dir / spec.key, limit_s=limits.COLLECT_S)
-            )
+            output = _through_outages(state, lambda: agent.jobs.collect(handle, folder, limit_s=limits.COLLECT_S))
             detail["ended_by"] = output.ended_by
             detail["bytes"] = {name: path.stat().st_size for name, path in output.files.items()}
     finally:
         if started:
-            _clean_up(state, spec.key)
+            _clean_up(state, spec.key, handle)
     return output
 
 
-def _clean_up(state: _Attempt, key: str) -> None:
+def _clean_up(state: _Attempt, key: str, handle: JobHandle | None) -> None:
+    """End the job and remove it; `handle` is None when its start was cut, and it may run all the same."""
     agent = state.context.agent
     with state.during(Step.CLEAN_UP, limits.SHELL_S) as detail:
         try:
-            handle = agent.jobs.find(key, limit_s=limits.SHELL_S)
-            if handle is not None:
-                agent.jobs.end(handle, limit_s=limits.SHELL_S)
+            left = handle or agent.jobs.find(key, limit_s=limits.SHELL_S)
+            if left is not None:
+                agent.jobs.end(left, limit_s=limits.SHELL_S)
             detail["left_on_device"] = False
         except Transient as unreachable:
             # Not a reason to lose a measurement that is already here: the next holder of the lease reaps it.

@@ -11,11 +11,11 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from device_agents.base import Deployed, Progress
+from device_agents.base import Deployed, Progress, Survey
 from device_agents.posix.link import Link, pour, run_checked, shell_path, text_of
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.model import MEGABYTE, Artifact, ArtifactFile
@@ -81,16 +81,16 @@ class PosixFiles:
         self._root = root
         self._store = shell_path(root, "store")
 
-    def missing_bytes(self, artifact: Artifact, *, limit_s: float) -> int:
-        found = self._look(artifact, limit_s=limit_s)
-        if found.path is not None:
-            return 0
-        expected = _by_device_name(artifact)
-        begun = ((name, size) for name, size in found.part.items() if name in expected)
-        return artifact.size - sum(min(size, expected[name].size) for name, size in begun)
-
-    def free_bytes(self, *, limit_s: float) -> int:
-        return self._space(limit_s=limit_s).free
+    def survey(self, artifacts: Sequence[Artifact], *, limit_s: float) -> Survey:
+        found = self._look(artifacts, limit_s=limit_s)
+        missing = {}
+        for artifact in artifacts:
+            there = found[artifact.sha256]
+            expected = _by_device_name(artifact)
+            begun = sum(min(size, expected[name].size) for name, size in there.part.items() if name in expected)
+            missing[artifact.sha256] = 0 if there.path is not None else artifact.size - begun
+        free = next((each.free for each in found.values() if each.free is not None), None)
+        return Survey(missing, self._space(limit_s=limit_s).free if free is None else free)
 
     def ensure(
         self, artifact: Artifact, *, keep: frozenset[str], limit_s: float, progress: Progress | None = None
@@ -106,7 +106,7 @@ class PosixFiles:
     def _ensure(self, artifact: Artifact, keep: frozenset[str], deadline: float, progress: Progress | None) -> Deployed:
         started = time.monotonic()
         files = _by_device_name(artifact)
-        found = self._look(artifact, limit_s=min(_left(deadline), _SMALL_S))
+        found = self._look((artifact,), limit_s=min(_left(deadline), _SMALL_S))[artifact.sha256]
         if found.path is not None:
             return Deployed(found.path, 0, 0, time.monotonic() - started)
         send = self._send_model if artifact.kind == "model" else self._send_folder
@@ -262,13 +262,18 @@ class PosixFiles:
 
     # --- the store ---
 
-    def _look(self, artifact: Artifact, *, limit_s: float) -> _Found:
+    def _look(self, artifacts: Sequence[Artifact], *, limit_s: float) -> dict[str, _Found]:
+        names = [artifact.sha256 for artifact in artifacts]
         output = run_checked(
-            self._link, text_of("look.sh"), self._store, artifact.sha256, limit_s=limit_s, doing="looking at the store"
+            self._link, text_of("look.sh"), self._store, *names, limit_s=limit_s, doing="looking at the store"
         )
         text = output.decode("utf-8", "replace")
         free = _free_bytes(text)
-        rows = re.findall(r"(?m)^(present|part) +(\d+) (.*)$", text)
+        parts = dict(re.findall(r"(?ms)^artifact ([0-9a-f]+)\n(.*?)(?=^artifact |\Z)", text))
+        return {each.sha256: self._found(each, parts.get(each.sha256, ""), free, limit_s) for each in artifacts}
+
+    def _found(self, artifact: Artifact, listing: str, free: int | None, limit_s: float) -> _Found:
+        rows = re.findall(r"(?m)^(present|part) +(\d+) (.*)$", listing)
         folder = shell_path(self._store, artifact.sha256)
         present = {name: int(size) for state, size, name in rows if state == "present"}
         if artifact.kind == "model":

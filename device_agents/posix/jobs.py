@@ -35,6 +35,9 @@ _INSTALL = 'mkdir -p "${1%/*}" && cat > "$1.new" && mv "$1.new" "$1"'
 
 _REQUEST = 'mkdir -p "$1" && cat > "$1/request"'
 
+_NOT_INSTALLED = 90
+"""Exit code of start.sh for that."""
+
 _LIVE = 'sh -c "$1" poll "$2" "$3" "$4"; [ ! -r "$2/samples" ] || tail -c 16384 "$2/samples"'
 
 Live = Callable[[bytes], Mapping[str, float]]
@@ -57,15 +60,12 @@ class PosixJobs:
         self._tools = tools
         self._sampler = sampler
         self._live = live
-        self._installed = False
 
     def start(self, spec: JobSpec, *, limit_s: float) -> JobHandle:
         check(spec, self._tools)
         folder = self._folder(spec.key)
         supervisor = self._script_path(text_of("supervisor.sh"), "supervisor")
         sampler = self._script_path(self._sampler, "sampler") if self._sampler and spec.sampling else ""
-        if not self._installed:
-            self._install(limit_s)
         if spec.http is not None:
             run_checked(
                 self._link,
@@ -76,14 +76,11 @@ class PosixJobs:
                 doing="writing the request",
             )
         text = spec_text(spec, self._tools, sampler).encode("utf-8", "surrogateescape")
-        result = LinkShell(self._link).script(text_of("start.sh"), folder, supervisor, limit_s=limit_s, stdin=text)
-        if result.exit_code == 90:
-            self._installed = False
-            raise Transient(
-                f"{self._link.name}: farm's scripts were removed from {self._root} meanwhile",
-                error_class=ErrorClass.INTERNAL,
-                device=self._link.name,
-            )
+        shell, words = LinkShell(self._link), (text_of("start.sh"), folder, supervisor, sampler)
+        result = shell.script(*words, limit_s=limit_s, stdin=text)
+        if result.exit_code == _NOT_INSTALLED:
+            self._install(limit_s)
+            result = shell.script(*words, limit_s=limit_s, stdin=text)
         if result.exit_code != 0:
             raise self._not_started(spec, result.exit_code, result.stderr.decode("utf-8", "replace").strip()[-400:])
         return JobHandle(spec.key, folder, _boot_of(result.stdout))
@@ -185,7 +182,6 @@ class PosixJobs:
                 run_checked(
                     self._link, _INSTALL, path, limit_s=limit_s, stdin=text.encode(), doing="installing farm's scripts"
                 )
-        self._installed = True
 
     def _end(self, folders: tuple[str, ...], limit_s: float) -> None:
         result = LinkShell(self._link).script(text_of("end.sh"), *folders, limit_s=limit_s)

@@ -32,7 +32,7 @@ def missing_bytes(
         artifacts = [found.artifact for found in checked.values() if isinstance(found, ModelFile | RunnerBuild)]
         agent = open_agent(device)
         try:
-            missing[device.id] = sum(agent.files.missing_bytes(each, limit_s=limits.SHELL_S) for each in artifacts)
+            missing[device.id] = sum(agent.files.survey(artifacts, limit_s=limits.SHELL_S).missing_bytes.values())
         except FarmError as error:
             click.echo(f"{device.id}: cannot say what is on it: {error.message}", err=True)
         finally:

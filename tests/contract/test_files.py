@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,6 +27,10 @@ NAMES = [
 ]
 
 
+def missing_bytes(agent: DeviceAgent, artifact: Artifact) -> int:
+    return agent.files.survey((artifact,), limit_s=20).missing_bytes[artifact.sha256]
+
+
 def content_on(agent: DeviceAgent, path: str) -> bytes:
     return agent.shell.run(("cat", path), limit_s=30).stdout
 
@@ -36,7 +38,7 @@ def content_on(agent: DeviceAgent, path: str) -> bytes:
 @pytest.mark.parametrize("name", NAMES)
 def test_model_is_deployed_under_its_name(agent: DeviceAgent, tmp_path: Path, name: str) -> None:
     artifact = model(tmp_path / name)
-    assert agent.files.missing_bytes(artifact, limit_s=20) == artifact.size
+    assert missing_bytes(agent, artifact) == artifact.size
     seen: list[tuple[int, int]] = []
     deployed = agent.files.ensure(
         artifact, keep=frozenset(), limit_s=60, progress=lambda done, total: seen.append((done, total))
@@ -47,7 +49,7 @@ def test_model_is_deployed_under_its_name(agent: DeviceAgent, tmp_path: Path, na
     assert content_on(agent, deployed.path) == (tmp_path / name).read_bytes()
     again = agent.files.ensure(artifact, keep=frozenset(), limit_s=60)
     assert (again.path, again.pushed_bytes, again.resumed_bytes) == (deployed.path, 0, 0)
-    assert agent.files.missing_bytes(artifact, limit_s=20) == 0
+    assert missing_bytes(agent, artifact) == 0
 
 
 def test_same_content_under_another_name_is_not_pushed(agent: DeviceAgent, tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_cut_model_goes_on_where_it_stopped(agent: DeviceAgent, tmp_path: Path) 
     with pytest.raises(FarmError) as raised:
         agent.files.ensure(Artifact("model", artifact.sha256, (half,)), keep=frozenset(), limit_s=60)
     assert raised.value.error_class is ErrorClass.PUSH_FAILED
-    assert wait_until(lambda: agent.files.missing_bytes(artifact, limit_s=20) == 1_999_999)
+    assert wait_until(lambda: missing_bytes(agent, artifact) == 1_999_999)
     deployed = agent.files.ensure(artifact, keep=frozenset(), limit_s=60)
     assert (deployed.resumed_bytes, deployed.pushed_bytes) == (1_000_001, 1_999_999)
     assert content_on(agent, deployed.path) == (tmp_path / "m.gguf").read_bytes()
@@ -140,7 +142,7 @@ def test_truncated_on_the_device_is_pushed_anew(agent: DeviceAgent, tmp_path: Pa
 def test_no_space_is_said_with_numbers(agent: DeviceAgent, tmp_path: Path) -> None:
     artifact = model(tmp_path / "m.gguf", 1000)
     kept = agent.files.ensure(model(tmp_path / "k.gguf", 5000, seed=3), keep=frozenset(), limit_s=60)
-    free = agent.files.free_bytes(limit_s=20)
+    free = agent.files.survey((), limit_s=20).free_bytes
     huge = type(artifact.files[0])("m.gguf", artifact.files[0].path, free * 2, artifact.sha256)
     with pytest.raises(Permanent) as raised:
         agent.files.ensure(Artifact("model", artifact.sha256, (huge,)), keep=frozenset(), limit_s=60)
@@ -160,17 +162,16 @@ def test_least_recently_used_makes_room(agent: DeviceAgent, tmp_path: Path, monk
         agent.shell.script('touch -d "2026-01-01 00:00:0$2" "${1%/*}"', paths[index], str(index), limit_s=10)
     used = run_job_using(agent, paths[0])
     tight = RESERVE_BYTES + size // 2
-    for name in ("_space", "_look"):
-        monkeypatch.setattr(PosixFiles, name, with_free(getattr(PosixFiles, name), tight))
+    ask = PosixFiles._space
+    monkeypatch.setattr(
+        PosixFiles, "_space", lambda files, **limit: dataclasses.replace(ask(files, **limit), free=tight)
+    )
+    monkeypatch.setattr("device_agents.posix.files._free_bytes", lambda _text: tight)
     deployed = agent.files.ensure(artifacts[3], keep=frozenset({artifacts[1].sha256}), limit_s=60)
     agent.jobs.end(used, limit_s=20)
     assert deployed.removed == (artifacts[2].sha256,), "0 is in use by a job, 1 is kept"
-    there = [agent.files.missing_bytes(artifact, limit_s=20) == 0 for artifact in artifacts]
+    there = [missing_bytes(agent, artifact) == 0 for artifact in artifacts]
     assert there == [True, True, False, True]
-
-
-def with_free(ask: Callable[..., Any], free: int) -> Callable[..., Any]:
-    return lambda *what, **limit: dataclasses.replace(ask(*what, **limit), free=free)
 
 
 def run_job_using(agent: DeviceAgent, path: str):  # type: ignore[no-untyped-def]

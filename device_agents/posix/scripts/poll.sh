@@ -15,18 +15,19 @@ is_running() {
   case ${line##*) } in Z* | X*) return 1 ;; esac
   [ "$(set -- ${line##*) } && echo "${20}")" = "$ticks" ]
 }
-tenth() { sleep 0.1; }
-# A read that times out costs no process, where the shell has it.
+tenths=1
+pause() { sleep 0.1; }
+# A read that times out costs no process, where the shell has it, and the supervisor ends it by a line.
 if [ -n "$KSH_VERSION$BASH_VERSION" ]; then
   [ -p poll.fifo ] || mkfifo poll.fifo
-  exec 3<> poll.fifo && tenth() { read -r -t 0.1 _ <&3; }
+  exec 3<> poll.fifo && tenths=5 && pause() { read -r -t 0.5 _ <&3; }
 fi
 watched=0
 while [ "$watched" -lt "${3:-0}" ] && ! [ -e result ] && [ -s pid ]; do
   read -r supervisor _ < pid
   kill -0 "$supervisor" || break
-  tenth
-  watched=$((watched + 1))
+  pause
+  watched=$((watched + tenths))
 done
 if [ -e result ]; then
   echo done

@@ -1,7 +1,8 @@
-# start.sh FOLDER SUPERVISOR < spec: starts the job and prints the two lines of FOLDER/pid.
+# start.sh FOLDER SUPERVISOR SAMPLER < spec: starts the job and prints the two lines of FOLDER/pid. Ends with 90 when the
+# script SUPERVISOR, or SAMPLER unless that is empty, is not on the device.
 folder=$1
 supervisor=$2
-[ -e "$supervisor" ] || exit 90
+[ -e "$supervisor" ] && { [ -z "$3" ] || [ -e "$3" ]; } || exit 90
 if [ -e "$folder/pid" ] || [ -e "$folder/result" ]; then exit 91; fi
 mkdir -p "$folder" && cat > "$folder/spec" || exit 93
 . "$folder/spec"

@@ -224,3 +224,5 @@ ended=exit
 [ -r ended_by ] && read -r ended < ended_by
 printf 'code=%s\nended_by=%s\n' "$code" "$ended" > result.new
 mv result.new result
+# Wakes a poll that watches; open for both directions, so that nobody has to be there.
+[ ! -p poll.fifo ] || echo done 1<> poll.fifo
