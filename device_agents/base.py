@@ -161,8 +161,12 @@ class JobOutput:
 class Jobs(Protocol):
     def start(self, spec: JobSpec, *, limit_s: float) -> JobHandle: ...
 
-    def poll(self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0) -> JobState:
+    def poll(
+        self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0, watch: Callable[[], None] | None = None
+    ) -> JobState:
         """Ask once; a job that runs is watched on the device for up to `wait_s`, and its end told when it comes.
+
+        `watch` is called several times a second meanwhile; what it raises ends the wait and passes through.
 
         Raises Transient when the device cannot be asked.
         """

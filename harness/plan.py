@@ -28,6 +28,9 @@ from harness.model import (
     Workload,
 )
 
+AUTO_FIRST = 5
+"""Repetitions that `repeats: auto` begins with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -207,7 +210,7 @@ def build(
     repetition by repetition over runners and workloads (so that slow drift spreads over all of them).
     """
     suite = inventory.suites[selection.suite]
-    repeats = selection.repeats or suite.repeats
+    repeats = selection.repeats or (AUTO_FIRST if suite.repeats == "auto" else suite.repeats)
     wanted = selection.models or suite.models
     models = [model for model in inventory.models if not wanted or model.id in wanted]
     runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]

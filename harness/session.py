@@ -17,7 +17,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 from android_runner.base import Figures, RunnerAdapter, RunOutput, RunRequest
-from device_agents.base import Deployed, DeviceAgent, JobHandle, JobOutput, JobSpec
+from device_agents.base import Deployed, DeviceAgent, JobHandle, JobOutput, JobSpec, JobState
 from harness import limits
 from harness.analysis.metrics import case_metrics
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
@@ -41,7 +41,7 @@ from harness.model import (
 )
 from harness.plan import Placement, canonical_parameters, placement
 
-WATCH_S = 5.0
+WATCH_S = 10.0
 """How long the device itself watches a job before it answers: asking costs CPU time there, watching does not."""
 
 RETRY_S = 0.25
@@ -365,9 +365,17 @@ def _wait(state: _Attempt, handle: JobHandle, limit_s: float) -> float:
     context, device_id = state.context, state.case.device_id
     outages_s = 0.0
     deadline = time.monotonic() + limit_s + limits.SHELL_S
+
+    def stop_when_cancelled() -> None:
+        if context.cancel.is_set():
+            raise Cancelled
+
+    def ask() -> JobState:
+        return context.agent.jobs.poll(handle, limit_s=limits.SHELL_S, wait_s=WATCH_S, watch=stop_when_cancelled)
+
     while True:
         asked = time.monotonic()
-        job = _through_outages(state, lambda: context.agent.jobs.poll(handle, limit_s=limits.SHELL_S, wait_s=WATCH_S))
+        job = _through_outages(state, ask)
         outage_s = max(0.0, time.monotonic() - asked - limits.SHELL_S)
         outages_s += outage_s
         deadline += outage_s
@@ -388,8 +396,7 @@ def _wait(state: _Attempt, handle: JobHandle, limit_s: float) -> float:
         context.reporter.activity(
             Activity(device_id, state.case, Step.RUN, temperature_c=job.live.get("temperature_c"))
         )
-        if context.cancel.is_set():
-            raise Cancelled
+        stop_when_cancelled()
 
 
 def _through_outages(state: _Attempt, ask: Callable[[], T]) -> T:

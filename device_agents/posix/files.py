@@ -82,7 +82,7 @@ class PosixFiles:
         self._store = shell_path(root, "store")
 
     def survey(self, artifacts: Sequence[Artifact], *, limit_s: float) -> Survey:
-        found = self._look(artifacts, limit_s=limit_s)
+        found = self._look(artifacts, "always", limit_s=limit_s)
         missing = {}
         for artifact in artifacts:
             there = found[artifact.sha256]
@@ -106,7 +106,7 @@ class PosixFiles:
     def _ensure(self, artifact: Artifact, keep: frozenset[str], deadline: float, progress: Progress | None) -> Deployed:
         started = time.monotonic()
         files = _by_device_name(artifact)
-        found = self._look((artifact,), limit_s=min(_left(deadline), _SMALL_S))[artifact.sha256]
+        found = self._look((artifact,), "missing", limit_s=min(_left(deadline), _SMALL_S))[artifact.sha256]
         if found.path is not None:
             return Deployed(found.path, 0, 0, time.monotonic() - started)
         send = self._send_model if artifact.kind == "model" else self._send_folder
@@ -262,30 +262,33 @@ class PosixFiles:
 
     # --- the store ---
 
-    def _look(self, artifacts: Sequence[Artifact], *, limit_s: float) -> dict[str, _Found]:
-        names = [artifact.sha256 for artifact in artifacts]
+    def _look(self, artifacts: Sequence[Artifact], space: str, *, limit_s: float) -> dict[str, _Found]:
+        """What the store has of each artifact; df is asked "always", or when something is "missing" (`space`)."""
+        words = (space, *(artifact.sha256 for artifact in artifacts))
         output = run_checked(
-            self._link, text_of("look.sh"), self._store, *names, limit_s=limit_s, doing="looking at the store"
+            self._link, text_of("look.sh"), self._store, *words, limit_s=limit_s, doing="looking at the store"
         )
         text = output.decode("utf-8", "replace")
         free = _free_bytes(text)
-        parts = dict(re.findall(r"(?ms)^artifact ([0-9a-f]+)\n(.*?)(?=^artifact |\Z)", text))
+        parts = dict(re.findall(r"(?ms)^artifact ([0-9a-f]+)\n(.*?)(?=^artifact |^free |\Z)", text))
         return {each.sha256: self._found(each, parts.get(each.sha256, ""), free, limit_s) for each in artifacts}
 
     def _found(self, artifact: Artifact, listing: str, free: int | None, limit_s: float) -> _Found:
-        rows = re.findall(r"(?m)^(present|part) +(\d+) (.*)$", listing)
+        state, _, lines = listing.partition("\n")
+        rows = re.findall(rf"(?m)^ *(\d+) {artifact.sha256}(?:\.part)?/(.*)$", lines)
+        sizes = {name: int(size) for size, name in rows}
         folder = shell_path(self._store, artifact.sha256)
-        present = {name: int(size) for state, size, name in rows if state == "present"}
+        present = sizes if state == "present" else {}
         if artifact.kind == "model":
             complete = [name for name, size in present.items() if size == artifact.size]
             if complete:
                 return _Found(shell_path(folder, complete[0]), {}, free)
         elif present and present == {name: file.size for name, file in _by_device_name(artifact).items()}:
             return _Found(folder, {}, free)
-        if present:
+        if state == "present":
             # Something else changed it after it was checked: it is no longer what its name says.
             self._remove([artifact.sha256], limit_s=limit_s)
-        return _Found(None, {name: int(size) for state, size, name in rows if state == "part"}, free)
+        return _Found(None, sizes if state == "part" else {}, free)
 
     def _space(self, *, limit_s: float) -> _Space:
         script = text_of("space.sh")

@@ -28,8 +28,9 @@ OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 _FETCHED = ("stdout", "stderr", "stream", "samples", "stamps", "clocks", "placement", "result", "pid")
 
 _COLLECT = """cd "$1" || exit 1; shift; max=$1; shift
-for f; do [ -f "$f" ] || continue; head -c "$max" "$f" > .fetched || exit 2
-printf 'file %s %s\\n' "$f" "$(wc -c < .fetched)"; cat .fetched; done; rm -f .fetched"""
+have=; for f; do [ ! -f "$f" ] || have="$have $f"; done
+wc -c $have || exit 2; echo end
+for f in $have; do head -c "$max" "$f" || exit 2; done"""
 
 _INSTALL = 'mkdir -p "${1%/*}" && cat > "$1.new" && mv "$1.new" "$1"'
 
@@ -85,11 +86,16 @@ class PosixJobs:
             raise self._not_started(spec, result.exit_code, result.stderr.decode("utf-8", "replace").strip()[-400:])
         return JobHandle(spec.key, folder, _boot_of(result.stdout))
 
-    def poll(self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0) -> JobState:
+    def poll(
+        self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0, watch: Callable[[], None] | None = None
+    ) -> JobState:
         tenths = str(round(10 * min(wait_s, limit_s / 2)))
-        result = LinkShell(self._link).script(
-            _LIVE, text_of("poll.sh"), handle.folder, handle.boot_id, tenths, limit_s=limit_s
-        )
+        words = ("sh", "-c", _LIVE, "farm", text_of("poll.sh"), handle.folder, handle.boot_id, tenths)
+        running = self._link.start(words)
+        try:
+            result = running.wait(limit_s=limit_s, watch=watch)
+        finally:
+            running.kill()
         first, _, rest = result.stdout.partition(b"\n")
         word, _, detail = first.decode("utf-8", "replace").partition(" ")
         if word not in ("running", "done", "lost"):
@@ -232,9 +238,12 @@ def _boot_of(pid_file: bytes) -> str:
 def _unpack(output: bytes) -> dict[str, bytes]:
     """The files in the output of the collecting script."""
     found: dict[str, bytes] = {}
+    listing, _, contents = output.partition(b"end\n")
     at = 0
-    while match := re.compile(rb"file (\S+) +(\d+)\n").match(output, at):
-        start, size = match.end(), int(match[2])
-        found[match[1].decode("ascii", "replace")] = output[start : start + size]
-        at = start + size
+    for size_text, name in re.findall(rb"(?m)^ *(\d+) (\S+)$", listing):
+        if name == b"total":
+            continue
+        size = min(int(size_text), OUTPUT_BYTES_MAX)
+        found[name.decode("ascii", "replace")] = contents[at : at + size]
+        at += size
     return found

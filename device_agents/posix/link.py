@@ -23,7 +23,7 @@ holds in its buffers at the end passes within seconds even over Wi-Fi."""
 COMMAND_BYTES_MAX = 60_000
 """adb's protocol names a command with four hexadecimal digits of length."""
 
-_WATCH_S = 0.1
+_WATCH_S = 0.25
 
 
 class Running(Protocol):
@@ -32,7 +32,7 @@ class Running(Protocol):
     def wait(self, *, limit_s: float, watch: Callable[[], None] | None = None) -> ShellResult:
         """Its end; raises Transient when the link is lost or the limit is reached (then it is killed).
 
-        `watch` is called about ten times a second; what it raises passes through.
+        `watch` is called about four times a second; what it raises passes through.
         """
 
     def kill(self) -> None:

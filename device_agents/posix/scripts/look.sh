@@ -1,18 +1,25 @@
-# look.sh STORE SHA256...: prints "free" with the answer of df, and for every artifact "artifact SHA256" followed by
-# "present SIZE NAME" per file of it, or by "part SIZE NAME" per file of a cut push. NAME is relative; an artifact that is
-# there counts as used now.
+# look.sh STORE WHEN SHA256...: prints for every artifact "artifact SHA256" followed by "present" or "part" and the lines
+# "SIZE PATH" of its files, or of the files of a cut push; PATH begins with the folder's name. An artifact that is there
+# counts as used now. Then "free" with the answer of df, always or, when WHEN is "missing", if something is not there.
 cd "$1" 2> /dev/null || exit 0
-shift
-df -P -k . | while IFS= read -r line; do
-  case $line in *%*/*) echo "free $line" ;; esac
-done
+space=$2
+shift 2
 for sha256; do
   echo "artifact $sha256"
-  state=present folder=$sha256
-  if [ -d "$folder" ]; then touch "$folder"; else state=part folder=$sha256.part; fi
-  [ -d "$folder" ] || continue
-  find "$folder" -type f | while IFS= read -r path; do
-    printf '%s %s %s\n' "$state" "$(wc -c < "$path")" "${path#"$folder"/}"
-  done
+  folder=$sha256
+  if [ -d "$folder" ]; then
+    touch "$folder"
+    echo present
+  else
+    folder=$sha256.part
+    space=always
+    [ -d "$folder" ] || continue
+    echo part
+  fi
+  find "$folder" -type f -exec wc -c {} +
+done
+[ "$space" = always ] || exit 0
+df -P -k . | while IFS= read -r line; do
+  case $line in *%*/*) echo "free $line" ;; esac
 done
 exit 0

@@ -1,0 +1,146 @@
+"""Devices as they are, and the files that go onto them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.model.words import DeviceKind, DeviceState, Platform
+
+
+@dataclass(frozen=True, slots=True)
+class CpuCore:
+    """One core: `capacity` as in sysfs cpu_capacity (1024 = the biggest), `max_khz`; None where the phone hides it."""
+
+    index: int
+    capacity: int | None
+    max_khz: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What a device says of itself.
+
+    Args:
+        identity: the phone's own serial (ro.serialno, UDID, host id): one phone over several transports has one.
+        kind: phone, virtual or host.
+        soc: "Tensor G3", "SM8650"; "" when the device does not tell.
+        abis: in order of preference, Android names ("arm64-v8a", "x86_64").
+        os_fingerprint: the OS build, e.g. ro.build.fingerprint.
+        ram_bytes, storage_free_bytes, storage_total_bytes: None when not readable.
+        cpus_allowed: cores that a process of the shell may use; empty when not readable.
+    """
+
+    identity: str
+    kind: DeviceKind
+    manufacturer: str
+    model: str
+    product: str
+    device: str
+    soc: str
+    os_version: str
+    os_fingerprint: str
+    abis: tuple[str, ...]
+    ram_bytes: int | None
+    storage_free_bytes: int | None
+    storage_total_bytes: int | None
+    cores: tuple[CpuCore, ...] = ()
+    cpus_allowed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A device that is plugged in or reachable, usable or not.
+
+    Args:
+        serial: the name to address it by (the serial adb shows; for several transports the preferred one).
+        transports: every serial under which the same device is seen now, the preferred one first.
+        advice: what the operator should do about `state`; "" when READY.
+        facts: None when the device could not be asked.
+    """
+
+    platform: Platform
+    serial: str
+    transports: tuple[str, ...]
+    state: DeviceState
+    advice: str
+    facts: DeviceFacts | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """One file of an artifact: `name` is its path inside the artifact (POSIX), `path` the file on this host."""
+
+    name: str
+    path: str
+    size: int
+    sha256: str
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Content-addressed files to be on a device: a model (one file) or a runner (a folder).
+
+    `sha256` is the file's own for a single-file artifact, else of the sorted list of (name, sha256, executable).
+    """
+
+    kind: Literal["model", "runner"]
+    sha256: str
+    files: tuple[ArtifactFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A checked model: the artifact and what its header says (None where the header does not)."""
+
+    artifact: Artifact
+    architecture: str | None
+    parameter_count: int | None
+    vocabulary_size: int | None
+    context_length: int | None
+    layer_count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerBuild:
+    """A checked runner build.
+
+    Args:
+        artifact: its files.
+        abi: Android name of the machine its programs are for; "" when they are scripts only.
+        programs: name of each program ("llama-bench") → its file name inside the artifact.
+        options: every command line option its files mention, e.g. "--no-mmap"; None when it cannot be known
+            (a script), then nothing is refused for a missing option.
+    """
+
+    artifact: Artifact
+    abi: str
+    programs: Mapping[str, str]
+    options: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request that the device itself sends to a server it has just started, saving the answer as "stream".
+
+    Args:
+        port: on the device's loopback; the command line of the job names the same.
+        ready_path: polled with GET until it answers 200.
+        ready_limit_s: how long that may take.
+        path, body: of the POST (JSON).
+        stop_marker: bytes that end the answer; then the server is ended.
+    """
+
+    port: int
+    ready_path: str
+    ready_limit_s: float
+    path: str
+    body: bytes
+    stop_marker: bytes
