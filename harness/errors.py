@@ -26,6 +26,10 @@ class ErrorClass(StrEnum):
     SERVER_VERSION = "adb_server_version"
     ADBD_RESTART = "adbd_restart"
     SETTING_DENIED = "setting_denied"
+    THERMAL_SHUTDOWN = "thermal_shutdown"
+    # before a measurement
+    GATE_REFUSED = "gate_refused"
+    OVERRIDE_SET = "override_set"
     # deploy
     PUSH_FAILED = "push_failed"
     HASH_MISMATCH = "hash_mismatch"
@@ -49,6 +53,8 @@ class ErrorClass(StrEnum):
     ALLOCATION_FAILED = "allocation_failed"
     CONFIGURATION_UNSUPPORTED = "configuration_unsupported"
     OUT_OF_MEMORY = "out_of_memory"
+    MEMORY_FLOOR = "memory_floor"
+    PLACEMENT_MISMATCH = "placement_mismatch"
     KILLED = "killed"
     CRASHED = "crashed"
     RUNNER_FAILED = "runner_failed"

@@ -18,7 +18,7 @@ from harness.model import Inventory
 _SECTIONS = ("devices", "models", "runners")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_EXPECTED = {"threads": 'a count above 0, or "auto"'}
+_EXPECTED = {"repeats": 'a whole number from 1 on, or "auto"', "threads": 'a count above 0, "auto" or "tuned"'}
 """Keys whose type is a union, in words."""
 
 _TYPE_NAMES = {

@@ -18,6 +18,8 @@ PERCENTILE_TOKENS: Mapping[int, int] = {50: 20, 90: 50, 99: 200}
 decides it (the binomial 95 % interval of the rank is p30–p70, p82–p98 and p97.5–p100)."""
 
 _NO_RUNNER_VALUE = Unavailable("the runner does not give it")
+_NOT_LONG = Unavailable("only a sustained or battery workload lasts long enough to show it")
+_NOT_COUNTED = Unavailable("the CPU time of the phone and of the runner were not both sampled")
 
 
 def case_metrics(
@@ -45,6 +47,8 @@ def case_metrics(
         **_memory(channels),
         **_heat(channels, window),
         **_battery(channels, window),
+        **dict.fromkeys(("burst_tps", "sustained_tps", "throttle_onset_s"), _NOT_LONG),
+        "other_load_pct": _NOT_COUNTED,
     }
     return {name: found.get(name) or runner.get(name, _NO_RUNNER_VALUE) for name in METRICS}
 
@@ -165,7 +169,7 @@ def _heat(channels: Mapping[str, Trace], window: Window) -> dict[str, Reading]:
 def _battery(channels: Mapping[str, Trace], window: Window) -> dict[str, Reading]:
     level = _inside(channels, "battery.level", window)
     energy = Unavailable(why_no_energy(channels, window))
-    found: dict[str, Reading] = {"energy_j": energy, "energy_per_token_j": energy}
+    found: dict[str, Reading] = dict.fromkeys(("energy_j", "energy_counter_j", "energy_per_token_j"), energy)
     if isinstance(level, Unavailable):
         return found | {"battery_level_start_pct": level, "battery_level_end_pct": level}
     return found | {

@@ -23,7 +23,9 @@ from harness.model import (
 )
 from harness.store import rows
 from harness.store.blobs import unpack_floats, unpack_trace
+from harness.store.rows import DeviceRecord
 from harness.store.schema import cases, events, metrics, outputs, runs, steps, telemetry, token_times
+from harness.store.schema import device_records as schema_records
 
 _BATCH = 500
 _ORDER = {name: index for index, name in enumerate(METRICS)}
@@ -150,3 +152,15 @@ def output(connection: Connection, key: str) -> tuple[str, tuple[str, ...]]:
 def event_records(connection: Connection, run_id: str) -> tuple[rows.EventRecord, ...]:
     found = connection.execute(sa.select(events).where(events.c.run == run_id).order_by(events.c.at, events.c.id))
     return tuple(rows.event_from_row(row) for row in found.mappings())
+
+
+def device_records(connection: Connection, identity: str | None, kind: str | None) -> tuple[DeviceRecord, ...]:
+    query = sa.select(schema_records).order_by(schema_records.c.at, schema_records.c.id)
+    if identity is not None:
+        query = query.where(schema_records.c.identity == identity)
+    if kind is not None:
+        query = query.where(schema_records.c.kind == kind)
+    return tuple(
+        DeviceRecord(row["identity"], row["kind"], row["key"], row["at"], row["value"])
+        for row in connection.execute(query).mappings()
+    )

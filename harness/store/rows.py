@@ -66,6 +66,23 @@ class MeasurementRow:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """Something known of a phone beyond one run: a calibration, a tuned setting, a qualification.
+
+    Args:
+        identity: of the phone. kind: "gauge", "idle", "tuned", "qualification", …
+        key: what it is for within its kind (an OS build, a model), "" when it is for the phone as such.
+        at: Unix seconds. value: JSON-ready.
+    """
+
+    identity: str
+    kind: str
+    key: str
+    at: float
+    value: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EventRecord:
     """Something that happened to a device during a run (a rung of the recovery ladder, …); `at` is Unix seconds."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration in `migrations/versions`."""
 
 NAMING = {
@@ -151,6 +151,18 @@ events = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("kind", sa.String(64), nullable=False),
     sa.Column("detail", sa.JSON, nullable=False),
+)
+
+device_records = sa.Table(
+    "device_records",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("identity", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("value", sa.JSON, nullable=False),
+    sa.Index("ix_device_records_identity", "identity", "kind", "key"),
 )
 
 leases = sa.Table(

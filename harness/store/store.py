@@ -29,8 +29,8 @@ from harness.store import lease_table, reading, rows
 from harness.store.blobs import pack_floats, pack_trace
 from harness.store.engine import exists, explained, open_engine, writing
 from harness.store.lease_table import Dead
-from harness.store.rows import EventRecord, MeasurementRow, clean, clean_text
-from harness.store.schema import cases, events, metrics, outputs, runs, steps, telemetry, token_times
+from harness.store.rows import DeviceRecord, EventRecord, MeasurementRow, clean, clean_text
+from harness.store.schema import cases, device_records, events, metrics, outputs, runs, steps, telemetry, token_times
 
 _CHILDREN = (metrics, telemetry, token_times, outputs)
 """Tables that hold what the last attempt of a measurement gave."""
@@ -215,6 +215,24 @@ class Store:
     def events(self, run: str) -> tuple[EventRecord, ...]:
         with self._read() as connection:
             return reading.event_records(connection, run)
+
+    # --- phones -------------------------------------------------------------------------------------------------------
+
+    def add_device_record(self, identity: str, kind: str, key: str, at: float, value: Mapping[str, Any]) -> None:
+        """Keep something about a phone (see DeviceRecord); what was known before stays in the history."""
+        values = {"identity": identity, "kind": kind, "key": key, "at": at, "value": value}
+        with self._write() as connection:
+            connection.execute(sa.insert(device_records).values(clean(values)))
+
+    def device_records(self, identity: str | None = None, kind: str | None = None) -> tuple[DeviceRecord, ...]:
+        """What is known of one phone or of all, of one kind or of all, oldest first."""
+        with self._read() as connection:
+            return reading.device_records(connection, identity, kind)
+
+    def latest_device_record(self, identity: str, kind: str, key: str = "") -> DeviceRecord | None:
+        """The newest record of a phone for `kind` and `key`."""
+        found = [record for record in self.device_records(identity, kind) if record.key == key]
+        return found[-1] if found else None
 
     # --- leases -------------------------------------------------------------------------------------------------------
 

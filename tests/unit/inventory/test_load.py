@@ -79,10 +79,13 @@ def test_the_shipped_inventory_is_good() -> None:
     inventory = load(Path(__file__).resolve().parents[3] / "inventory.yaml").inventory
     assert set(inventory.tiers) == {"flagship", "mid-range", "budget"}
     assert inventory.tiers["mid-range"].targets == Targets(100, 500, 0.90)
-    assert inventory.suites["standard"].repeats == 5
+    assert inventory.suites["standard"].repeats == "auto"
     demo = inventory.suites["demo"]
     assert (demo.repeats, demo.models) == (3, ("smollm2-135m-q4_k_m",))
-    assert {inventory.workloads[name].kind for name in demo.workloads} == set(WorkloadKind)
+    assert {inventory.workloads[name].kind for name in demo.workloads} == {
+        WorkloadKind.THROUGHPUT,
+        WorkloadKind.STREAM,
+    }
     assert len(inventory.models) == 10
 
 
@@ -109,8 +112,8 @@ labb: 3
         'inventory.yaml:6: devices[1].id: "a" is already the id of devices[0]',
         "inventory.yaml:8: workloads.bench.prompt_tokens: expected a whole number, found the truth value true",
         'inventory.yaml:8: workloads.bench.gen_tokens: expected a whole number, found the text "5"',
-        'inventory.yaml:8: workloads.bench.threads: expected a count above 0, or "auto", found the text "atuo"',
-        "inventory.yaml:10: suites.s.repeats: expected a whole number, found the number 1.5",
+        'inventory.yaml:8: workloads.bench.threads: expected a count above 0, "auto" or "tuned", found the text "atuo"',
+        'inventory.yaml:10: suites.s.repeats: expected a whole number from 1 on, or "auto", found the number 1.5',
         'inventory.yaml:10: suites.s.workloads[0]: workload "bnech" is not defined; did you mean "bench"? '
         "Defined: bench.",
         'inventory.yaml:11: labb: unknown key; did you mean "lab"?',
@@ -191,7 +194,7 @@ def test_a_mistake_is_explained(complaints: Complain, text: str | bytes, expecte
 def test_threads_gets_one_sentence_whatever_is_wrong(complaints: Complain, value: str) -> None:
     said = complaints(WORKLOAD % f"threads: {value}")
     assert len(said) == 1
-    assert 'workloads.w.threads: expected a count above 0, or "auto", found' in said[0]
+    assert 'workloads.w.threads: expected a count above 0, "auto" or "tuned", found' in said[0]
 
 
 def test_two_entries_cannot_mean_the_same_phones_or_port(complaints: Complain) -> None:
