@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from android_runner.base import RunnerAdapter
 from device_agents.base import DeviceAgent
 from harness import limits
+from harness.attempt import Cancelled, Outcome, ParseSamples, SessionContext, base_provenance, unmeasured
 from harness.errors import ErrorClass, FarmError, Permanent
 from harness.events import Activity, Reporter
 from harness.lease_keeper import LeaseKeeper
@@ -32,7 +33,7 @@ from harness.model import (
     StepRecord,
 )
 from harness.plan import Assets, ResolvedDevice
-from harness.session import Cancelled, Outcome, ParseSamples, SessionContext, base_provenance, measure, unmeasured
+from harness.session import measure
 
 ATTEMPTS = 3
 """Tries of one measurement before a Transient error counts."""
