@@ -13,6 +13,16 @@ from typing import Any, Protocol
 from harness.errors import ErrorClass
 from harness.model import HttpRequest, ModelFile, Reading, RunnerBuild, Workload, WorkloadKind
 
+DEFAULT_MINUTES: Mapping[WorkloadKind, float] = {WorkloadKind.SUSTAINED: 10.0, WorkloadKind.BATTERY: 30.0}
+"""Length of the workloads that last for a time. A phone settles in about ten minutes; a charge counter that moves
+in steps of 11 mAh needs half an hour for 2 %."""
+
+
+def length_s(workload: Workload) -> float:
+    """Seconds for which a workload repeats its request; 0 for one that ends with its work."""
+    minutes = DEFAULT_MINUTES.get(workload.kind)
+    return 0.0 if minutes is None else 60 * (minutes if workload.minutes is None else workload.minutes)
+
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
@@ -81,12 +91,15 @@ class Figures:
         itl_ms: every inter-token latency in order.
         reported: what the runner says of itself (build, CPU variant, threads, load mode …), JSON-ready.
         problem: set when the output is not a measurement.
+        token_times: (device uptime in seconds, tokens since the one before), ascending; 0 tokens where a request begins
+            to generate. Empty where the tokens have no place on the device's clock.
     """
 
     metrics: Mapping[str, Reading]
     itl_ms: tuple[float, ...] = ()
     reported: Mapping[str, Any] = field(default_factory=dict)
     problem: Problem | None = None
+    token_times: tuple[tuple[float, int], ...] = ()
 
 
 class RunnerAdapter(Protocol):

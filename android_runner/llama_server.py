@@ -1,4 +1,5 @@
-"""llama-server: one streamed request, timed by the server itself, so that no cable and no client counts.
+"""llama-server: one streamed request, or one after the other for some minutes, timed by the server itself, so that no
+cable and no client counts.
 
 The server's own warm-up run before it listens is left on: the first request then finds the weights in memory, as every
 later one does. It counts into the load time.
@@ -8,18 +9,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from android_runner import llama_options
-from android_runner.base import Command, Figures, Problem, RunOutput, RunRequest
+from android_runner.base import DEFAULT_MINUTES, Command, Figures, Problem, RunOutput, RunRequest, length_s
 from android_runner.classify import bad_end
-from android_runner.event_stream import events, read_answer
 from android_runner.figures import failed, is_positive
 from android_runner.llama_bench import beyond_context, cpu_variant
+from android_runner.llama_repeated import SHORTEN, read_answers, repeated_metrics, token_times
+from android_runner.llama_stream import RESOLUTION_MS, Run, read_run, stream_metrics
 from android_runner.prompt import PROMPT_SEED, token_ids
 from harness.errors import ErrorClass
 from harness.model import (
@@ -55,8 +55,6 @@ _CONTEXT_STEP = 256
 _FALLBACK_VOCABULARY = 32_000
 """The smallest vocabulary of the families in use, for a model whose header does not tell."""
 
-_TIMINGS = "llama-server timings"
-_RESOLUTION_MS = 0.001
 _LOG_TIME = re.compile(r"^(\d+)\.(\d{2})\.(\d{3})\.(\d{3}) \w ", re.ASCII)
 _UPTIME_STEP_MS = 10.0
 """/proc/uptime has hundredths of a second."""
@@ -67,7 +65,7 @@ class LlamaServer:
 
     runtime = "llama.cpp"
     program = "llama-server"
-    kinds = frozenset({WorkloadKind.STREAM})
+    kinds = frozenset({WorkloadKind.STREAM, *DEFAULT_MINUTES})
     formats = frozenset({"gguf"})
 
     def refusal(self, workload: Workload, model: ModelFile, build: RunnerBuild) -> Problem | None:
@@ -84,7 +82,7 @@ class LlamaServer:
         return llama_options.first_unknown((*needed, *llama_options.extra_options(workload)), build, self.program)
 
     def command(self, request: RunRequest, build: RunnerBuild) -> Command:
-        """The server on the device's loopback, and the one request."""
+        """The server on the device's loopback, and the request."""
         workload = request.workload
         words = [llama_options.program_path(request, build, self.program), *llama_options.shared_args(request)]
         words += ["-tb", str(request.threads), "--host", "127.0.0.1", "--port", str(request.port)]
@@ -101,6 +99,8 @@ class LlamaServer:
             path="/completion",
             body=_body(request),
             stop_marker=b'"stop":true',
+            repeat_for_s=length_s(workload),
+            shorten=SHORTEN if length_s(workload) else "",
         )
         return Command((*words, *workload.args), llama_options.environment(request), http)
 
@@ -111,19 +111,42 @@ class LlamaServer:
         )
         if problem:
             return failed(problem)
-        run = _read(request, output.stream or b"")
-        if isinstance(run, Problem):
-            return failed(run)
         load, reported = _load(output)
-        metrics: dict[str, Reading] = {"load_ms": load, **_metrics(run)}
         variant = cpu_variant(output.stderr)
         reported |= {"cpu_variant": variant} if variant else {}
-        reported |= {"prompt_tokens": run.prompt_n, "generated_tokens": run.points[-1][0]}
         if request.prompt_text is None:
             reported["prompt_seed"] = PROMPT_SEED
-        if len(run.itl_ms) != run.points[-1][0] - 1:
-            reported["itl_not_separable"] = run.points[-1][0] - 1 - len(run.itl_ms)
-        return Figures(metrics, run.itl_ms, reported)
+        if length_s(request.workload):
+            return _of_many(request, output, load, reported)
+        run = read_run(request, output.stream or b"")
+        if isinstance(run, Problem):
+            return failed(run)
+        return Figures({"load_ms": load, **stream_metrics(run)}, run.itl_ms, reported=reported | _tokens((run,)))
+
+
+def _of_many(request: RunRequest, output: RunOutput, load: Reading, reported: dict[str, Any]) -> Figures:
+    answers = read_answers(request, output.stream or b"", length_s(request.workload))
+    if isinstance(answers, Problem):
+        return failed(answers)
+    runs = [one.run for one in answers]
+    times, error_s = token_times(answers)
+    reported |= {
+        **_tokens(runs),
+        "requests": len(runs),
+        "ttft_ms_first": round(runs[0].prompt_ms + runs[0].points[0][1], 3),
+        "requests_last_s": round(answers[-1].answered_s - answers[0].requested_s, 2),
+        "token_time_error_s": round(error_s, 3),
+    }
+    itl_ms = tuple(itertools.chain.from_iterable(run.itl_ms for run in runs))
+    return Figures({"load_ms": load, **repeated_metrics(runs)}, itl_ms, reported, token_times=times)
+
+
+def _tokens(runs: Sequence[Run]) -> dict[str, int]:
+    """Counts over all requests; times of tokens that shared an event are not known."""
+    generated = sum(run.points[-1][0] for run in runs)
+    shared = generated - len(runs) - sum(len(run.itl_ms) for run in runs)
+    counts = {"prompt_tokens": sum(run.prompt_n for run in runs), "generated_tokens": generated}
+    return counts | ({"itl_not_separable": shared} if shared else {})
 
 
 def context_size(request: RunRequest) -> int:
@@ -174,108 +197,6 @@ def _body(request: RunRequest) -> bytes:
     ).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A whole stream: the server's prompt time, and (tokens so far, ms since generation began) of each event."""
-
-    prompt_n: int
-    prompt_ms: float
-    points: tuple[tuple[int, float], ...]
-    itl_ms: tuple[float, ...]
-
-
-def _read(request: RunRequest, stream: bytes) -> _Run | Problem:
-    answer = read_answer(stream)
-    if answer.status not in (None, 200):
-        return Problem(
-            ErrorClass.RUNNER_FAILED,
-            f"the server answered {answer.status}: {_said(answer.body)}",
-            "see the log's end; the request or the model does not suit this build",
-        )
-    seen = list(events(answer.body))
-    refused = next((event for event in seen if "error" in event), None)
-    if refused is not None:
-        return Problem(
-            ErrorClass.RUNNER_FAILED, f"the server broke off: {str(refused['error'])[:200]}", "see the log's end"
-        )
-    if not seen or seen[-1].get("stop") is not True:
-        return Problem(
-            ErrorClass.OUTPUT_GARBAGE,
-            f"the event stream is not whole: {len(seen)} events, {len(stream)} bytes, no end mark",
-            "the answer was cut; try again, and see the log's end if it stays",
-        )
-    return _run_of(seen, request)
-
-
-def _said(body: bytes) -> str:
-    try:
-        error = json.loads(body)["error"]
-        return str(error.get("message", error))[:200]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return body.decode("utf-8", "replace").strip()[:200]
-
-
-def _run_of(seen: Sequence[Mapping[str, Any]], request: RunRequest) -> _Run | Problem:
-    workload = request.workload
-    points: list[tuple[int, float]] = []
-    for event in seen:
-        timings = event.get("timings")
-        if not isinstance(timings, dict):
-            continue
-        count, at = timings.get("predicted_n"), timings.get("predicted_ms")
-        if not (isinstance(count, int) and is_positive(count) and isinstance(at, (int, float)) and 0 <= at < math.inf):
-            continue
-        if not points or count > points[-1][0]:
-            points.append((count, float(at)))
-    last = seen[-1].get("timings")
-    if not points or not isinstance(last, dict) or not is_positive(last.get("prompt_ms")):
-        return _strange("it has no timings")
-    if points[-1][0] != workload.gen_tokens:
-        why = seen[-1].get("stop_type") or ("context full" if seen[-1].get("truncated") else "no reason given")
-        return Problem(
-            ErrorClass.RUNNER_FAILED,
-            f"{points[-1][0]} tokens were generated, {workload.gen_tokens} were asked for ({why})",
-            "a larger context; does the build honour ignore_eos?",
-        )
-    if last.get("cache_n"):
-        return _strange(f"{last['cache_n']} prompt tokens came from a cache")
-    prompt_n = last.get("prompt_n")
-    if not isinstance(prompt_n, int) or (request.prompt_text is None and prompt_n != workload.prompt_tokens):
-        return _strange(f"{prompt_n} prompt tokens were evaluated, {workload.prompt_tokens} were asked for")
-    pairs = list(itertools.pairwise(points))
-    if points[0][0] != 1 or any(b[1] < a[1] for a, b in pairs):
-        return _strange("its times do not ascend from the first token")
-    itl = tuple(b[1] - a[1] for a, b in pairs if b[0] == a[0] + 1)
-    return _Run(prompt_n, float(last["prompt_ms"]), tuple(points), itl)
-
-
-def _strange(what: str) -> Problem:
-    return Problem(
-        ErrorClass.OUTPUT_GARBAGE, f"the event stream is not what was asked for: {what}", "see the log's end"
-    )
-
-
-def _metrics(run: _Run) -> dict[str, Reading]:
-    (_, first_ms), (count, last_ms) = run.points[0], run.points[-1]
-    prefill = run.prompt_n / run.prompt_ms * 1000
-    readings: dict[str, Reading] = {
-        "ttft_ms": Measured(
-            run.prompt_ms + first_ms, "ms", f"{_TIMINGS}: prompt_ms + first predicted_ms", _RESOLUTION_MS
-        ),
-        "prefill_tps": Measured(
-            prefill, "tok/s", f"{_TIMINGS}: prompt_n / prompt_ms", prefill * _RESOLUTION_MS / run.prompt_ms
-        ),
-    }
-    span = last_ms - first_ms
-    if count < 2 or span <= 0:
-        readings["decode_tps"] = Unavailable("needs two tokens that lie apart in time")
-    else:
-        decode = (count - 1) / span * 1000
-        source = f"{_TIMINGS}: (n-1) / (last - first predicted_ms)"
-        readings["decode_tps"] = Measured(decode, "tok/s", source, decode * _RESOLUTION_MS / span)
-    return readings
-
-
 def _load(output: RunOutput) -> tuple[Reading, dict[str, Any]]:
     """Process start to ready: by the server's own log where it has times (its clock starts with the process), else by
     the device's stamps, which are coarse; both are reported."""
@@ -286,7 +207,7 @@ def _load(output: RunOutput) -> tuple[Reading, dict[str, Any]]:
     if logged is not None:
         reported["load_ms_log"] = logged
         return Measured(
-            logged, "ms", "llama-server log: time of 'listening' since process start", _RESOLUTION_MS
+            logged, "ms", "llama-server log: time of 'listening' since process start", RESOLUTION_MS
         ), reported
     if is_positive(reported.get("load_ms_stamps")):
         source = "device uptime at process start and at the first answer of /health"

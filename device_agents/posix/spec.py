@@ -87,6 +87,8 @@ def spec_text(spec: JobSpec, tools: Tools, sampler: str) -> str:
         "ready_path": spec.http.ready_path if spec.http else "",
         "ready_limit": str(ceil(spec.http.ready_limit_s)) if spec.http else "",
         "stop_marker": spec.http.stop_marker.decode("utf-8", "surrogateescape") if spec.http else "",
+        "repeat_for": str(ceil(spec.http.repeat_for_s)) if spec.http else "",
+        "shorten": spec.http.shorten if spec.http else "",
     }
     pinned = (*tools.taskset, _mask(spec.cpus)) if spec.cpus is not None else ()
     lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
@@ -188,7 +190,11 @@ def by_hand(spec: JobSpec, prefix: Sequence[str], taskset: str) -> tuple[str, ..
         if prefix:
             forward = (*prefix[:-1], "forward", f"tcp:{spec.http.port}", f"tcp:{spec.http.port}")
             commands.append(shlex.join(forward))
-        commands.append(shlex.join(("curl", "-N", "-H", "Content-Type: application/json", "--data", body, url)))
+        request = shlex.join(("curl", "-N", "-H", "Content-Type: application/json", "--data", body, url))
+        again = ceil(spec.http.repeat_for_s)
+        commands.append(
+            f"end=$((SECONDS + {again})); while [ $SECONDS -lt $end ]; do {request}; done" if again else request
+        )
     return tuple(commands)
 
 

@@ -128,14 +128,21 @@ class RunnerBuild:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request that the device itself sends to a server it has just started, saving the answer as "stream".
+    """A request that the device itself sends to a server it has just started, saving the answer as "stream".
+
+    Sent again and again, "stream" holds, for each, the line ": requested=UPTIME", the answer, and, where it came whole,
+    the line ": answered=UPTIME" (comments of an event stream; uptime of the device in seconds).
 
     Args:
         port: on the device's loopback; the command line of the job names the same.
         ready_path: polled with GET until it answers 200.
         ready_limit_s: how long that may take.
         path, body: of the POST (JSON).
-        stop_marker: bytes that end the answer; then the server is ended.
+        stop_marker: bytes that end the answer; after the last answer the server is ended.
+        repeat_for_s: the request is sent again as soon as it is answered, until this time (to a second) is over since the
+            first one; the last answer may come later. 0: sent once.
+        shorten: script of `sed -E` that each answer goes through before it is kept, where requests are repeated: half
+            an hour of events would be too much. Empty: kept as it is.
     """
 
     port: int
@@ -144,3 +151,5 @@ class HttpRequest:
     path: str
     body: bytes
     stop_marker: bytes
+    repeat_for_s: float = 0.0
+    shorten: str = ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,19 +22,19 @@ SERVERS = {
         "python3",
         "-c",
         """
-import socket, sys, time
+import socket, sys, threading, time
 time.sleep(0.3)
 server = socket.socket(); server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 server.bind(("127.0.0.1", int(sys.argv[1]))); server.listen()
 asked = 0
-while True:
-    peer, _ = server.accept()
+def serve(peer):
+    global asked
     request = b""
     while b"\\r\\n\\r\\n" not in request: request += peer.recv(65536)
     if request.startswith(b"GET"):
         asked += 1
         status = b"503 Loading" if asked == 1 else b"200 OK"
-        peer.sendall(b"HTTP/1.1 " + status + b"\\r\\n\\r\\n"); peer.close(); continue
+        peer.sendall(b"HTTP/1.1 " + status + b"\\r\\n\\r\\n"); peer.close(); return
     head, _, body = request.partition(b"\\r\\n\\r\\n")
     length = int(head.lower().split(b"content-length:")[1].split()[0])
     while len(body) < length: body += peer.recv(65536)
@@ -42,6 +44,8 @@ while True:
         peer.sendall(b'data: {"n":%d,"echo":%d}\\n\\n' % (index, len(body)))
     peer.sendall(b'data: {"stop":tr'); time.sleep(0.1); peer.sendall(b'ue}\\n\\n')
     time.sleep(60)
+while True:
+    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 """,
     ),
     # The same with toybox: one connection after the other, by a script that reads the request line.
@@ -286,6 +290,40 @@ def test_driven_server_streams_on_the_device(agent: DeviceAgent, tmp_path: Path)
     stamps = output.stamps
     assert stamps["started"] <= stamps["ready"] <= stamps["requested"] <= stamps["answered"] <= stamps["ended"]
     assert stamps["ended"] - stamps["answered"] < 5
+
+
+def repeated(job: JobSpec, **changes: object) -> JobSpec:
+    assert job.http is not None
+    return replace(job, http=replace(job.http, **changes))  # type: ignore[arg-type]
+
+
+def test_request_is_repeated_until_its_time_is_over(agent: DeviceAgent, tmp_path: Path) -> None:
+    """Though the server keeps every connection open."""
+    job = repeated(server_spec(agent, tmp_path, free_port(agent)), repeat_for_s=1.2, shorten=r's/"echo":[0-9]+/"e":1/')
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.ended_by == "server_done", output.files["stderr"].read_bytes()
+    stream = output.files["stream"].read_bytes()
+    asked = [float(at) for at in re.findall(rb"(?m)^: requested=(\S+)$", stream)]
+    answered = [float(at) for at in re.findall(rb"(?m)^: answered=(\S+)$", stream)]
+    assert len(asked) == len(answered) == stream.count(b'{"stop":true}') == stream.count(b"HTTP/1.1 200 OK") >= 2
+    assert stream.count(b'"e":1') == 3 * len(asked) and b"echo" not in stream, "each answer was shortened"
+    assert all(first < last for first, last in zip(asked, answered, strict=True))
+    assert all(last <= first for last, first in zip(answered, asked[1:], strict=False))
+    assert asked[-1] - asked[0] < 3.1, "no request begins when the time is over"
+    assert answered[-1] - asked[0] >= 1.2
+    stamps = output.stamps
+    assert stamps["ready"] <= stamps["requested"] <= asked[0]
+    assert stamps["answered"] == answered[-1] <= stamps["ended"]
+
+
+def test_repeating_ends_with_an_answer_that_is_not_whole(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = repeated(server_spec(agent, tmp_path, free_port(agent), limit_s=2.5), repeat_for_s=20.0, stop_marker=b"never")
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.ended_by == "limit"
+    stream = output.files["stream"].read_bytes()
+    assert stream.count(b": requested=") == 1 and b": answered=" not in stream
+    assert b'{"stop":true}' in stream, "what came is kept"
+    assert "answered" not in output.stamps
 
 
 def test_server_that_never_gets_ready(agent: DeviceAgent, tmp_path: Path) -> None:

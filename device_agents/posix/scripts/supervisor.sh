@@ -134,39 +134,105 @@ wait_ready() {
   return 1
 }
 
-# Returns when the answer holds the marker, or when no more can come.
+note_answered() {
+  [ -z "$seen" ] || return
+  seen=1
+  uptime_now
+  echo "$up" > answered
+}
+
+# Returns when a whole line of the answer holds the marker, or when no more can come.
 await_answer() {
   held=
+  seen=
+  tries=0
   while :; do
     if IFS= read -r part <&5; then
-      case $held$part in *"$stop_marker"*) stamp answered; return ;; esac
+      case $held$part in *"$stop_marker"*) note_answered; return ;; esac
       held=
     else
       held=$held$part
-      case $held in *"$stop_marker"*) stamp answered; return ;; esac
+      case $held in *"$stop_marker"*) note_answered ;; esac
       [ -z "$closing" ] || return
       { [ -e closed ] || ! alive "$pid"; } && closing=1
+      [ -z "$seen" ] || tries=$((tries + 1))
+      [ $tries -lt 30 ] || return
       [ -n "$closing" ] || sleep 0.03
     fi
   done
 }
 
-drive() {
-  wait_ready || return
-  stamp ready
-  : > stream
-  exec 5< stream
+# A server may keep a connection that it no longer needs.
+end_netcat() {
+  tries=0
+  while ! [ -e closed ]; do
+    if [ $tries -ge 10 ] && [ -r netcat_pid ]; then
+      read -r held < netcat_pid
+      kill -TERM "$held"
+      return
+    fi
+    sleep 0.02
+    tries=$((tries + 1))
+  done
+}
+
+# One request. Its answer grows in the file $1; the moment at which it was whole is in the file answered.
+ask() {
+  rm -f answered closed netcat_pid
+  : > "$1"
+  exec 5< "$1"
   closing=
-  stamp requested
+  uptime_now
+  asked=$up
   {
     cat request
     await_answer
-    alive "$pid" && echo server_done > ended_by
-    end_group "$pid"
+    end_netcat
   } | {
-    (netcat 127.0.0.1 "$port" >> stream)
+    # What a shell starts in the background loses its standard input, unless it is given.
+    exec 6<&0
+    netcat 127.0.0.1 "$port" <&6 >> "$1" &
+    echo "$!" > netcat_pid
+    exec 6<&-
+    wait "$!"
     : > closed
   }
+}
+
+keep_answer() {
+  echo ": requested=$asked"
+  if [ -n "$shorten" ]; then sed -E "$shorten" answer; else cat answer; fi
+  echo
+  if [ -r answered ]; then
+    read -r up < answered
+    echo ": answered=$up"
+  fi
+}
+
+drive() {
+  wait_ready || return
+  stamp ready
+  stamp requested
+  if [ "$repeat_for" = 0 ]; then
+    ask stream
+  else
+    # One second more, since both ends are rounded down.
+    until=$((${up%.*} + repeat_for + 1))
+    : > stream
+    while :; do
+      ask answer
+      keep_answer >> stream
+      [ -r answered ] && alive "$pid" && ! [ -e ended_by ] || break
+      uptime_now
+      [ "${up%.*}" -lt "$until" ] || break
+    done
+  fi
+  if [ -r answered ]; then
+    read -r up < answered
+    echo "answered=$up" >> stamps
+  fi
+  alive "$pid" && ! [ -e ended_by ] && echo server_done > ended_by
+  end_group "$pid"
 }
 
 cancel() {

@@ -7,9 +7,12 @@ static llama.cpp 0.5.0-dev built from source. The model is SmolLM2-135M with ran
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from android_runner.base import RunOutput, RunRequest
+from android_runner.llama_repeated import SHORTEN
 from harness.model import Artifact, ArtifactFile, ModelFile, RunnerBuild, Workload, WorkloadKind
 
 DATA = Path(__file__).parent / "data"
@@ -68,3 +71,13 @@ def ended(
 def served(answer: bytes, stderr: bytes = b"", stamps: dict[str, float] | None = None) -> RunOutput:
     """A server that answered and was ended by us."""
     return ended(b"", stderr, exit_code=None, signal=15, ended_by="server_done", stream=answer, stamps=stamps)
+
+
+def shortened(answer: bytes) -> bytes:
+    """An answer as a device keeps it where requests are repeated, by the real sed."""
+    return subprocess.run(["sed", "-E", SHORTEN], input=answer, check=True, capture_output=True).stdout
+
+
+def repeated(answer: bytes, stamps: Iterable[tuple[float, float]]) -> bytes:
+    """The stream of requests with these device uptimes of request and answer."""
+    return b"".join(b": requested=%.2f\n%s\n: answered=%.2f\n" % (asked, answer, got) for asked, got in stamps)

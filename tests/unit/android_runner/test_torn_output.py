@@ -14,10 +14,19 @@ from harness.model import Measured, Unavailable, WorkloadKind
 
 from . import samples
 
+ANSWER = samples.read("llama-server-0.7.0.answer")
 RECORDED = {
     WorkloadKind.THROUGHPUT: (samples.throughput(), samples.read("llama-bench-0.7.0.jsonl")),
-    WorkloadKind.STREAM: (samples.stream(), samples.read("llama-server-0.7.0.answer")),
+    WorkloadKind.STREAM: (samples.stream(), ANSWER),
+    WorkloadKind.SUSTAINED: (
+        samples.stream(kind=WorkloadKind.SUSTAINED, minutes=0.05),
+        samples.repeated(samples.shortened(ANSWER), [(100.0, 101.2), (101.3, 102.5), (102.6, 103.8)]),
+    ),
 }
+RECORDED[WorkloadKind.BATTERY] = RECORDED[WorkloadKind.SUSTAINED]
+RECORDED_KINDS = [
+    (adapter, kind) for adapter in ADAPTERS if adapter.runtime == "llama.cpp" for kind in sorted(adapter.kinds)
+]
 LOG = samples.read("llama-server-0.7.0.stderr")
 
 
@@ -51,25 +60,25 @@ def check(figures: Figures) -> None:
         else:
             assert isinstance(reading, Unavailable)
             assert reading.reason
+    times = [at for at, _ in figures.token_times]
+    assert times == sorted(times) and all(math.isfinite(at) for at in times)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_mutations_of_recorded_outputs(data: st.DataObject) -> None:
-    for adapter in ADAPTERS:
-        (kind,) = adapter.kinds
+    for adapter, kind in RECORDED_KINDS:
         workload, recorded = RECORDED[kind]
         output = data.draw(mutated(recorded))
         log = data.draw(mutated(LOG))
-        run = samples.served(output, log) if kind is WorkloadKind.STREAM else samples.ended(output, log)
+        run = samples.ended(output, log) if kind is WorkloadKind.THROUGHPUT else samples.served(output, log)
         check(adapter.parse(samples.request(workload), run))
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=400), st.binary(max_size=200), st.one_of(st.none(), st.integers(-300, 300)))
 def test_any_bytes_and_any_exit_code(output: bytes, log: bytes, exit_code: int | None) -> None:
-    for adapter in ADAPTERS:
-        (kind,) = adapter.kinds
+    for adapter, kind in RECORDED_KINDS:
         workload, _ = RECORDED[kind]
         for ended_by in ("exit", "limit", "server_done", "not_ready", "cancel"):
             run = samples.ended(output, log, exit_code=exit_code, ended_by=ended_by, stream=output)
