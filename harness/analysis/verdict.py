@@ -1,26 +1,17 @@
 """Whether a case meets the targets of its tier, judged over its repetitions.
 
-A verdict is given only when the whole interval of the value lies on one side of the target.
+A verdict is given only when the whole interval of the value lies on one side of the target. The target itself is met:
+an interval that ends on it from the good side passes, one that begins on it and goes on to the bad side is open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from harness.analysis.repeats import FIXED, Agreement, RepeatPolicy, Repetition, counted, stability
 from harness.analysis.statistics import Centre, centre
 from harness.model import METRICS, TARGET_METRICS, CaseStatus, Measured, Reading, Targets, TargetVerdict, Unavailable
-
-
-class Repetition(Protocol):
-    """What is needed of one repetition of a case."""
-
-    @property
-    def status(self) -> CaseStatus: ...
-
-    @property
-    def metrics(self) -> Mapping[str, Reading]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +23,7 @@ class VerdictInfo:
         value: median over the repetitions, in the unit of the target's metric; None when not measured.
         interval: 95 % interval of it; None for fewer than two repetitions.
         n: repetitions the value comes from.
-        reason: why it is inconclusive or not measured; "" otherwise.
+        reason: why it is inconclusive or not measured, and that the repetitions do not agree; "" otherwise.
     """
 
     verdict: TargetVerdict
@@ -42,16 +33,26 @@ class VerdictInfo:
     reason: str = ""
 
 
-def judge(targets: Targets, rows: Iterable[Repetition]) -> dict[str, VerdictInfo]:
+def judge(targets: Targets, rows: Iterable[Repetition], policy: RepeatPolicy = FIXED) -> dict[str, VerdictInfo]:
     """Judge one case against every target that its tier sets.
 
     Args:
         targets: of the tier.
-        rows: the repetitions of one case, in any state; those that are not measured do not count.
+        rows: the repetitions of one case, in any state; those that are not measured do not count, nor does a warm-up.
+        policy: of the suite. The interval of an unstable case is wide but holds, so its verdict stands and is marked.
     """
-    repetitions = list(rows)
+    repetitions = tuple(rows)
     limits = {name: getattr(targets, name) for name in TARGET_METRICS}
-    return {name: _judge(name, float(limit), repetitions) for name, limit in limits.items() if limit is not None}
+    valid = counted(repetitions, policy.warm_up)
+    judged = {name: _judge(name, float(limit), valid) for name, limit in limits.items() if limit is not None}
+    found = stability(policy, repetitions)
+    if found.agreement is not Agreement.UNSTABLE:
+        return judged
+    return {name: info if info.value is None else _unstable(info, found.reason) for name, info in judged.items()}
+
+
+def _unstable(info: VerdictInfo, why: str) -> VerdictInfo:
+    return replace(info, reason=f"{info.reason}; unstable: {why}" if info.reason else f"unstable: {why}")
 
 
 def _judge(target: str, limit: float, repetitions: Sequence[Repetition]) -> VerdictInfo:
@@ -70,13 +71,14 @@ def _decide(found: Centre, limit: float, unit: str, *, at_least: bool) -> Verdic
         reason = "one repetition says nothing about the spread; two or more give an interval"
         return VerdictInfo(TargetVerdict.INCONCLUSIVE, found.value, None, found.n, reason)
     interval = (found.low, found.high)
-    if found.low < limit < found.high:
+    met = found.low >= limit if at_least else found.high <= limit
+    missed = found.high < limit if at_least else found.low > limit
+    if not met and not missed:
         reason = (
             f"the 95 % interval {found.low:.4g}–{found.high:.4g} {unit} of {found.n} repetitions holds the target "
             f"{limit:g} {unit}; more repetitions narrow it"
         )
         return VerdictInfo(TargetVerdict.INCONCLUSIVE, found.value, interval, found.n, reason)
-    met = found.low >= limit if at_least else found.high <= limit
     return VerdictInfo(TargetVerdict.PASS if met else TargetVerdict.FAIL, found.value, interval, found.n)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.compare import Decision, compare
+from harness.analysis.compare import Decision, by_chance, compare, in_words
 from harness.analysis.statistics import centre, coefficient_of_variation, student_t
 
 
@@ -78,11 +78,32 @@ def test_a_shown_difference_is_better_or_worse_in_the_sense_of_the_metric() -> N
     assert compare(before, after, "").decision is Decision.DIFFERENT
 
 
-def test_overlapping_repetitions_show_no_difference() -> None:
+def test_a_wide_interval_that_holds_1_is_inconclusive() -> None:
     found = compare([50, 53, 48], [51, 49, 54], "lower")
-    assert found.decision is Decision.NO_DIFFERENCE_SHOWN
+    assert found.decision is Decision.INCONCLUSIVE
     assert found.interval is not None
     assert found.interval[0] < 1 < found.interval[1]
+    assert "wider than ±2 %" in found.reason
+
+
+def test_a_narrow_interval_around_1_shows_no_difference() -> None:
+    found = compare([50, 50.1, 49.9], [50.05, 50, 49.95], "lower")
+    assert found.decision is Decision.NO_DIFFERENCE_SHOWN
+    assert found.reason == ""
+
+
+def test_a_difference_below_the_precision_of_a_case_is_named_small() -> None:
+    found = compare([50, 50.01, 49.99], [50.5, 50.51, 50.49], "lower")
+    assert found.decision is Decision.WORSE
+    assert found.reason == "by less than 2 %"
+
+
+def test_readers_are_told_faster_and_slower() -> None:
+    assert in_words(Decision.BETTER, "tok/s") == in_words(Decision.BETTER, "ms") == "faster"
+    assert in_words(Decision.WORSE, "ms") == "slower"
+    assert in_words(Decision.WORSE, "MB") == "worse"
+    assert in_words(Decision.INCONCLUSIVE, "ms") == "inconclusive"
+    assert by_chance(40) == pytest.approx(2)
 
 
 @pytest.mark.parametrize(
@@ -111,5 +132,6 @@ def test_no_difference_is_rarely_claimed_where_there_is_none() -> None:
     def draw() -> list[float]:
         return [math.exp(source.gauss(0, 0.03)) for _ in range(5)]
 
-    claimed = sum(compare(draw(), draw(), "lower").decision is not Decision.NO_DIFFERENCE_SHOWN for _ in range(600))
+    open_or_alike = (Decision.NO_DIFFERENCE_SHOWN, Decision.INCONCLUSIVE)
+    claimed = sum(compare(draw(), draw(), "lower").decision not in open_or_alike for _ in range(600))
     assert claimed / 600 <= 0.08
