@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.analysis.compare import Comparison, compare
+from harness.analysis.compare import Comparison, Decision, by_chance, compare, in_words
+from harness.analysis.repeats import FIXED, RepeatPolicy, counted
 from harness.cli import output
 from harness.model import METRICS, CaseStatus, Measured, PlannedCase
 
@@ -51,8 +52,8 @@ class ComparedRuns:
 
 
 def compare_runs(store: Store, first: str, second: str) -> ComparedRuns:
-    """Match the measured cases of two runs and compare every metric that either has."""
-    before, after = _measured(store.measurements(first)), _measured(store.measurements(second))
+    """Match the measured cases of two runs and compare every metric that either has; warm-ups do not count."""
+    before, after = _counted(store, first), _counted(store, second)
     return ComparedRuns(
         first,
         second,
@@ -60,6 +61,15 @@ def compare_runs(store: Store, first: str, second: str) -> ComparedRuns:
         tuple(rows[0].planned for match, rows in before.items() if match not in after),
         tuple(rows[0].planned for match, rows in after.items() if match not in before),
     )
+
+
+def _counted(store: Store, run: str) -> dict[Match, list[MeasurementRow]]:
+    record = store.run(run)
+    policy = RepeatPolicy.from_json(record.options) if record else FIXED
+    cases = _measured(store.measurements(run))
+    valid = {match: list(counted(rows, policy.warm_up)) for match, rows in cases.items()}
+    # A case whose only measured repetition was the warm-up has nothing to compare.
+    return {match: rows for match, rows in valid.items() if rows}
 
 
 def _measured(rows: Iterable[MeasurementRow]) -> dict[Match, list[MeasurementRow]]:
@@ -125,6 +135,7 @@ def _metric_json(metric: ComparedMetric) -> dict[str, Any]:
         "ratio": metric.found.ratio,
         "interval": list(metric.found.interval) if metric.found.interval else None,
         "decision": metric.found.decision.value,
+        "in_words": in_words(metric.found.decision, METRICS[metric.name].unit),
         "reason": metric.found.reason,
     }
 
@@ -143,7 +154,7 @@ def print_runs(runs: ComparedRuns) -> None:
     body = []
     for case in runs.cases:
         for metric in case.metrics:
-            decision = metric.found.decision.value
+            decision = in_words(metric.found.decision, METRICS[metric.name].unit)
             body.append(
                 (
                     *_cells(case.planned),
@@ -157,6 +168,7 @@ def print_runs(runs: ComparedRuns) -> None:
     titles = ("device", "model", "runner", "workload", "metric", runs.first, runs.second, "ratio", "decision")
     if body:
         output.print_table("Medians, second over first with 95 % interval", titles, body)
+        click.echo(_by_chance(runs))
     else:
         click.echo(f"{runs.first} and {runs.second} measured no case in common")
     for case in runs.cases:
@@ -165,6 +177,16 @@ def print_runs(runs: ComparedRuns) -> None:
     for run, alone in ((runs.first, runs.only_first), (runs.second, runs.only_second)):
         for planned in alone:
             click.echo(f"only in {run}: {' · '.join(_cells(planned))}")
+
+
+def _by_chance(runs: ComparedRuns) -> str:
+    """How many of the differences shown are owed to chance, so that one of many is not taken for a finding."""
+    found = [metric.found for case in runs.cases for metric in case.metrics if metric.found.interval is not None]
+    shown = sum(one.decision in (Decision.BETTER, Decision.WORSE, Decision.DIFFERENT) for one in found)
+    return (
+        f"{shown} of {len(found)} comparisons show a difference; where nothing changed about "
+        f"{by_chance(len(found)):.1f} would"
+    )
 
 
 def _cells(planned: PlannedCase) -> tuple[str, str, str, str]:
