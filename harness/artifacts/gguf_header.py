@@ -23,6 +23,8 @@ _MAX_ENTRIES = 100_000
 _MAX_DIMENSIONS = 4
 _MAX_DEPTH = 4
 _MAX_KEPT_TEXT = 1000
+_MAX_KEPT_NUMBERS = 4096
+"""Arrays of whole numbers up to this length are kept: per layer values, never a vocabulary."""
 _DEFAULT_ALIGNMENT = 32
 
 _UINT8, _INT8, _UINT16, _INT16, _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY, _UINT64, _INT64, _FLOAT64 = range(13)
@@ -40,6 +42,10 @@ _SCALARS: Mapping[int, str] = {
     _FLOAT64: "<d",
 }
 
+_WHOLE = frozenset({_UINT8, _INT8, _UINT16, _INT16, _UINT32, _INT32, _UINT64, _INT64})
+
+TOKEN_EMBEDDING = "token_embd.weight"
+
 Value = int | float | bool | str
 
 
@@ -56,24 +62,47 @@ class _WindowTooSmall(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor: shape in GGUF's order (columns first), type as ggml names it, bytes (0 for an unknown type)."""
+
+    name: str
+    shape: tuple[int, ...]
+    quant: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class GgufHeader:
     """What a GGUF header says.
 
     Args:
         values: scalar metadata by key (long texts cut short).
         lengths: length of each array by key.
-        parameter_count: weights in all tensors.
-        embedding_rows: rows of the token embedding, or None.
+        numbers: content of short arrays of whole numbers by key.
         needed_size: bytes the file must have to hold every tensor.
     """
 
     version: int
     values: Mapping[str, Value]
     lengths: Mapping[str, int]
-    tensor_count: int
-    parameter_count: int
-    embedding_rows: int | None
+    numbers: Mapping[str, tuple[int, ...]]
+    tensors: tuple[TensorInfo, ...]
     needed_size: int
+
+    @property
+    def tensor_count(self) -> int:
+        return len(self.tensors)
+
+    @property
+    def parameter_count(self) -> int:
+        """Weights in all tensors."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+    @property
+    def embedding_rows(self) -> int | None:
+        """Rows of the token embedding, or None."""
+        found = (tensor.shape for tensor in self.tensors if tensor.name == TOKEN_EMBEDDING)
+        return next((shape[1] for shape in found if len(shape) == 2), None)
 
 
 def read_header(file: Path) -> GgufHeader:
@@ -146,19 +175,22 @@ def _parse(cursor: _Cursor) -> GgufHeader:
     tensors, pairs = cursor.count("tensors"), cursor.count("metadata entries")
     values: dict[str, Value] = {}
     lengths: dict[str, int] = {}
+    numbers: dict[str, tuple[int, ...]] = {}
     for _ in range(pairs):
         key = cursor.text()
         kind = cursor.number("<I")
         if kind == _ARRAY:
-            lengths[key] = _skip_array(cursor, 1)
+            lengths[key], kept = _array(cursor, 1)
+            if kept:
+                numbers[key] = kept
         else:
             values[key] = _value(cursor, kind)
-    weights, rows, data_size = _tensors(cursor, tensors)
+    found, data_size = _tensors(cursor, tensors)
     alignment = values.get("general.alignment", _DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
         raise HeaderBroken(f"general.alignment is {alignment!r}")
     start = -(-cursor.at // alignment) * alignment
-    return GgufHeader(version, values, lengths, tensors, weights, rows, start + data_size if tensors else cursor.at)
+    return GgufHeader(version, values, lengths, numbers, found, start + data_size if tensors else cursor.at)
 
 
 def _value(cursor: _Cursor, kind: int) -> Value:
@@ -169,53 +201,59 @@ def _value(cursor: _Cursor, kind: int) -> Value:
     return cursor.scalar(_SCALARS[kind])
 
 
-def _skip_array(cursor: _Cursor, depth: int) -> int:
-    """Pass over an array and return its length; every element takes at least a byte, so the file's size bounds it."""
+def _array(cursor: _Cursor, depth: int) -> tuple[int, tuple[int, ...]]:
+    """Pass over an array; returns its length and, where it is short and of whole numbers, its content.
+
+    Every element takes at least a byte, so the file's size bounds the length.
+    """
     kind, count = cursor.number("<I"), cursor.number("<Q")
     if depth > _MAX_DEPTH:
         raise HeaderBroken("its metadata arrays are nested too deeply")
     if count > cursor.size:
         raise HeaderCut(f"it has {cursor.size} bytes but an array of {count} elements")
     if kind in _SCALARS:
-        cursor.take(count * struct.calcsize(_SCALARS[kind]))
+        layout = _SCALARS[kind]
+        begin = cursor.take(count * struct.calcsize(layout))
+        if kind in _WHOLE and count <= _MAX_KEPT_NUMBERS:
+            return count, struct.unpack_from(f"<{count}{layout[1]}", cursor.data, begin)
     elif kind == _STRING:
         for _ in range(count):
             cursor.skip_text()
     elif kind == _ARRAY:
         for _ in range(count):
-            _skip_array(cursor, depth + 1)
+            _array(cursor, depth + 1)
     else:
         raise HeaderBroken(f"it has a metadata array of unknown type {kind}")
-    return count
+    return count, ()
 
 
-def _tensors(cursor: _Cursor, count: int) -> tuple[int, int | None, int]:
-    """(weights in all, rows of the token embedding, bytes of tensor data)."""
-    weights, data_size = 0, 0
-    rows: int | None = None
+def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[TensorInfo, ...], int]:
+    """The tensors, and the bytes of tensor data that they reach over."""
+    found: list[TensorInfo] = []
+    data_size = 0
     for _ in range(count):
         name = cursor.text()
         dimensions = cursor.number("<I")
         if dimensions > _MAX_DIMENSIONS:
             raise HeaderBroken(f"tensor {name[:60]!r} has {dimensions} dimensions")
-        shape = [cursor.number("<Q") for _ in range(dimensions)]
+        shape = tuple(cursor.number("<Q") for _ in range(dimensions))
         elements = math.prod(shape)
         if elements >= 1 << 63:
             raise HeaderBroken(f"tensor {name[:60]!r} has {elements} elements")
         kind, offset = cursor.number("<I"), cursor.number("<Q")
-        weights += elements
-        data_size = max(data_size, offset + _bytes_of(kind, elements))
-        if name == "token_embd.weight" and len(shape) == 2:
-            rows = shape[1]
-    return weights, rows, data_size
+        quant, size = _type_of(kind, elements)
+        found.append(TensorInfo(name, shape, quant, size))
+        data_size = max(data_size, offset + size)
+    return tuple(found), data_size
 
 
-def _bytes_of(kind: int, elements: int) -> int:
-    """Bytes of a tensor; 0 for a type newer than the `gguf` package, whose extent cannot be checked then."""
+def _type_of(kind: int, elements: int) -> tuple[str, int]:
+    """Name of a tensor's type and its bytes; 0 for a type newer than the `gguf` package: its extent is unknown then."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
     try:
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+        quant = GGMLQuantizationType(kind)
+        block, size = GGML_QUANT_SIZES[quant]
     except (ValueError, KeyError):
-        return 0
-    return int(-(-elements // block) * size)
+        return f"type {kind}", 0
+    return quant.name, int(-(-elements // block) * size)

@@ -8,8 +8,10 @@ from pathlib import Path
 from harness.artifacts import gguf_header
 from harness.artifacts.hashing import sha256_of
 from harness.artifacts.locate import find
+from harness.artifacts.shape import integer, shape_of
 from harness.errors import ErrorClass, Permanent
 from harness.model import Artifact, ArtifactFile, Model, ModelFile
+from harness.model.devices import ModelShape
 from harness.supply.folders import cache_dir
 
 _PTE_IDENTIFIER = b"ET12"
@@ -66,8 +68,8 @@ def check_model(model: Model, base_dir: Path, cache: Path | None = None, *, fetc
     return ModelFile(artifact, *facts)
 
 
-_Facts = tuple[str | None, int | None, int | None, int | None, int | None]
-"""Architecture, weights, vocabulary, context, layers."""
+_Facts = tuple[str | None, int | None, int | None, int | None, int | None, ModelShape | None]
+"""Architecture, weights, vocabulary, context, layers, shape."""
 
 
 def _read_gguf(file: Path, size: int, label: str) -> _Facts:
@@ -94,7 +96,7 @@ def _read_gguf(file: Path, size: int, label: str) -> _Facts:
             error_class=ErrorClass.MODEL_INVALID,
             advice="name the model itself",
         )
-    parts = _integer(header, "split.count")
+    parts = integer(header, "split.count")
     if parts is not None and parts > 1:
         raise Permanent(
             f"{label} is one of {parts} parts of a split model",
@@ -103,19 +105,15 @@ def _read_gguf(file: Path, size: int, label: str) -> _Facts:
         )
     architecture = header.values.get("general.architecture")
     name = architecture if isinstance(architecture, str) else None
-    vocabulary = _integer(header, f"{name}.vocab_size") or header.lengths.get("tokenizer.ggml.tokens")
+    vocabulary = integer(header, f"{name}.vocab_size") or header.lengths.get("tokenizer.ggml.tokens")
     return (
         name,
         header.parameter_count,
         vocabulary or header.embedding_rows,
-        _integer(header, f"{name}.context_length"),
-        _integer(header, f"{name}.block_count"),
+        integer(header, f"{name}.context_length"),
+        integer(header, f"{name}.block_count"),
+        shape_of(header),
     )
-
-
-def _integer(header: gguf_header.GgufHeader, key: str) -> int | None:
-    value = header.values.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _foreign_or(file: Path, error: Permanent) -> Permanent:
@@ -156,4 +154,4 @@ def _read_pte(file: Path, size: int, label: str) -> _Facts:
                 error_class=ErrorClass.MODEL_TRUNCATED,
                 advice=_NEW_COPY,
             )
-    return None, None, None, None, None
+    return None, None, None, None, None, None

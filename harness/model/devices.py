@@ -97,6 +97,42 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightGroup:
+    """Tensors of one type: `quant` as ggml names it ("Q4_0"; "type 99" for an unknown one), bytes of all of them.
+
+    `role`: "embedding" (looked up by row), "matrix" (multiplied, rows divisible by 8), "other" (norms, odd shapes).
+    """
+
+    quant: str
+    role: Literal["embedding", "matrix", "other"]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What decides a model's memory, as the header says it; None where it does not.
+
+    Args:
+        weights: bytes by type and role.
+        tied_output: the output layer shares the embedding's weights.
+        embedding_length, feed_forward_length, head_count: of one layer (the largest, where layers differ).
+        kv_head_layers: key/value heads of one layer, summed over all layers.
+        key_length, value_length: numbers of one head in the KV cache.
+        other_state: header key that tells of a state which is no plain KV cache (recurrent, latent attention), or "".
+    """
+
+    weights: tuple[WeightGroup, ...]
+    tied_output: bool
+    embedding_length: int | None
+    feed_forward_length: int | None
+    head_count: int | None
+    kv_head_layers: int | None
+    key_length: int | None
+    value_length: int | None
+    other_state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFile:
     """A checked model: the artifact and what its header says (None where the header does not)."""
 
@@ -106,6 +142,7 @@ class ModelFile:
     vocabulary_size: int | None
     context_length: int | None
     layer_count: int | None
+    shape: ModelShape | None = None
 
 
 @dataclass(frozen=True, slots=True)
