@@ -1,10 +1,13 @@
-"""Parsers of what an Android phone prints: pure functions from bytes, which never raise and never invent a value.
+"""Parsers of what phones print, Android and iOS: pure functions from bytes, which never raise and never invent a value.
 
 A number that the phone does not give, or that cannot be true, is `Unavailable` with the reason.
 """
 
 from device_agents.android.telemetry.battery import parse_dumpsys_battery, parse_uevent
+from device_agents.android.telemetry.ioregistry import parse_ioregistry
+from device_agents.android.telemetry.jetsam import parse_jetsam
 from device_agents.android.telemetry.proc import (
+    cpuinfo_readings,
     parse_cpuinfo,
     parse_proc_meminfo,
     parse_proc_stat,
@@ -16,11 +19,14 @@ from device_agents.android.telemetry.system import parse_getprop, parse_lmkd, pa
 from device_agents.android.telemetry.thermal import parse_thermal_zones, parse_thermalservice
 
 __all__ = [
+    "cpuinfo_readings",
     "parse_cpuinfo",
     "parse_df",
     "parse_dumpsys_battery",
     "parse_dumpsys_meminfo",
     "parse_getprop",
+    "parse_ioregistry",
+    "parse_jetsam",
     "parse_live",
     "parse_lmkd",
     "parse_proc_meminfo",

@@ -7,9 +7,9 @@ calibrated per phone, and the unit is never guessed from the size of the number.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from device_agents.android.telemetry.text import EINVAL, first_values, lines, missing, number, pairs, whole, within
+from device_agents.android.telemetry.text import EINVAL, Ignored, lines, listed, missing, number, pairs, whole, within
 from harness.model import Measured, Reading, Unavailable
 
 TEMPERATURE_C = (-30.0, 100.0)
@@ -23,8 +23,34 @@ CAPACITY_MAH = (200.0, 40_000.0)
 STATUS_CODES: Mapping[str, int] = {"Unknown": 1, "Charging": 2, "Discharging": 3, "Not charging": 4, "Full": 5}
 """power_supply status text → BatteryManager.BATTERY_STATUS_*, as `dumpsys battery` numbers it."""
 
+HEALTH_CODES: Mapping[str, int] = {
+    "Unknown": 1,
+    "Good": 2,
+    "Overheat": 3,
+    "Dead": 4,
+    "Over voltage": 5,
+    "Unspecified failure": 6,
+    "Cold": 7,
+}
+"""power_supply health text → BatteryManager.BATTERY_HEALTH_*."""
+
+_BATTERY = "battery"
+_UEVENT_KEYS = frozenset(
+    {"NAME", "CAPACITY", "TEMP", "VOLTAGE_NOW", "CURRENT_NOW", "CHARGE_COUNTER", "CHARGE_FULL", "CHARGE_FULL_DESIGN"}
+    | {"STATUS", "HEALTH", "CYCLE_COUNT"}
+)
+
 _Convert = Callable[[float], Reading]
 _POWERED = re.compile(r"^(?:AC|USB|Wireless|Dock|POGO) powered$")
+_HEADING = "Current Battery Service state:"
+_NUMBERS = frozenset({"level", "scale", "voltage", "temperature", "current now", "Charge counter", "status", "health"})
+"""Keys of `dumpsys battery` whose value is a whole number."""
+_NOT_READ: Mapping[str, str] = {
+    "Capacity level": "a class of charge, not the level",
+    "charge counter": "the maker's second charge counter; the one in capitals is the system's",
+    "Max charging current": "a limit, not a current that flows",
+    "Max charging voltage": "a limit, not the battery's voltage",
+}
 _BATTERY_NAMES = (
     "battery_level_pct",
     "battery_temperature_c",
@@ -54,7 +80,7 @@ def parse_dumpsys_battery(data: bytes) -> dict[str, Reading]:
         )
         readings = dict.fromkeys(_BATTERY_NAMES, frozen)
     else:
-        readings = _battery_state(first_values(data, ":"))
+        readings = _battery_state(_state(data))
     known = override or any(isinstance(reading, Measured) for reading in readings.values())
     readings["battery_override"] = (
         Measured(float(override), "", "dumpsys battery")
@@ -62,6 +88,43 @@ def parse_dumpsys_battery(data: bytes) -> dict[str, Reading]:
         else Unavailable("this is no answer of dumpsys battery")
     )
     return readings
+
+
+def _state(data: bytes) -> dict[str, str]:
+    """Key → value of the first line that gives it as it is given by the service: numbers stand alone on their line.
+    What stands before the heading, and what comes again (makers append a history), is not the state."""
+    texts = lines(data)
+    start = next((index for index, line in enumerate(texts) if line.strip() == _HEADING), -1) + 1
+    state: dict[str, str] = {}
+    for line in texts[start:]:
+        key, found, value = line.partition(":")
+        name, text = key.strip(), value.strip()
+        if found and len(key) <= 128 and (name not in _NUMBERS or whole(text) is not None):
+            state.setdefault(name, text)
+    return state
+
+
+def ignored_battery(data: bytes) -> tuple[Ignored, ...]:
+    """What `dumpsys battery` prints and no reading uses, with the reason."""
+    return listed(_ignored_lines(data, _state(data)))
+
+
+def _ignored_lines(data: bytes, state: Mapping[str, str]) -> Iterator[Ignored]:
+    taken: set[str] = set()
+    for line in lines(data):
+        key, found, value = line.partition(":")
+        name, text = key.strip(), value.strip()
+        read = name in _NUMBERS or name == "present" or _POWERED.match(name) is not None
+        if not line.strip() or line.strip() == _HEADING:
+            continue
+        if read and found and state.get(name) == text and name not in taken:
+            taken.add(name)
+        elif read and name in taken:
+            yield Ignored(line, f"{name} comes again: the first one is the state, what follows is history")
+        elif read:
+            yield Ignored(line, "it is no whole number, or stands before the state")
+        elif "UPDATES STOPPED" not in line:
+            yield Ignored(line, _NOT_READ.get(name, "no reading is taken from it"))
 
 
 def _battery_state(state: Mapping[str, str]) -> dict[str, Reading]:
@@ -90,17 +153,21 @@ def _battery_state(state: Mapping[str, str]) -> dict[str, Reading]:
 
 
 def parse_uevent(data: bytes) -> dict[str, Reading]:
-    """Read /sys/class/power_supply/battery/uevent, with or without the POWER_SUPPLY_ prefix.
+    """Read /sys/class/power_supply/battery/uevent, with or without the POWER_SUPPLY_ prefix; of several supplies the
+    battery.
 
     Units are those of the kernel's power_supply class: µV, µA, µAh and 0.1 °C. A key that is given twice with different
     values is unavailable, and so is -22 (EINVAL).
 
     Returns:
         battery_level_pct, battery_temperature_c, battery_voltage_v, battery_current_a, charge_counter_mah,
-        charge_full_mah, charge_full_design_mah, battery_status, cycle_count.
+        charge_full_mah, charge_full_design_mah, battery_status, battery_health, cycle_count.
     """
     event = _Uevent(data)
     level = event.read("CAPACITY", lambda raw: _level(raw, 100.0, "uevent CAPACITY"))
+    full = event.read("CHARGE_FULL", lambda raw: _capacity(raw, "CHARGE_FULL"))
+    design = event.read("CHARGE_FULL_DESIGN", lambda raw: _capacity(raw, "CHARGE_FULL_DESIGN"))
+    counter = event.read("CHARGE_COUNTER", lambda raw: charge_reading(raw, level, "uevent CHARGE_COUNTER (µAh)"))
     return {
         "battery_level_pct": level,
         "battery_temperature_c": event.read("TEMP", lambda raw: temperature_reading(raw, "uevent TEMP")),
@@ -110,19 +177,32 @@ def parse_uevent(data: bytes) -> dict[str, Reading]:
         "battery_current_a": event.read(
             "CURRENT_NOW", lambda raw: within(raw / 1e6, "A", "uevent CURRENT_NOW (µA)", CURRENT_A, 1e-6)
         ),
-        "charge_counter_mah": event.read(
-            "CHARGE_COUNTER", lambda raw: charge_reading(raw, level, "uevent CHARGE_COUNTER (µAh)")
-        ),
-        "charge_full_mah": event.read(
-            "CHARGE_FULL", lambda raw: within(raw / 1000, "mAh", "uevent CHARGE_FULL (µAh)", CAPACITY_MAH, 0.001)
-        ),
-        "charge_full_design_mah": event.read(
-            "CHARGE_FULL_DESIGN",
-            lambda raw: within(raw / 1000, "mAh", "uevent CHARGE_FULL_DESIGN (µAh)", CAPACITY_MAH, 0.001),
-        ),
-        "battery_status": event.status(),
+        "charge_counter_mah": _held(counter, full, design),
+        "charge_full_mah": full,
+        "charge_full_design_mah": design,
+        "battery_status": event.coded("STATUS", STATUS_CODES),
+        "battery_health": event.coded("HEALTH", HEALTH_CODES),
         "cycle_count": event.read("CYCLE_COUNT", lambda raw: within(raw, "", "uevent CYCLE_COUNT", (0, 20_000), 1)),
     }
+
+
+def ignored_uevent(data: bytes) -> tuple[Ignored, ...]:
+    """What a uevent holds and no reading uses, with the reason."""
+    return listed(_Uevent(data).ignored())
+
+
+def _capacity(raw: float, key: str) -> Reading:
+    return within(raw / 1000, "mAh", f"uevent {key} (µAh)", CAPACITY_MAH, 0.001)
+
+
+def _held(counter: Reading, full: Reading, design: Reading) -> Reading:
+    """A charge counter that is far above what the battery holds when full counts something else."""
+    sizes = [size.value for size in (full, design) if isinstance(size, Measured)]
+    if isinstance(counter, Measured) and sizes and counter.value > 1.25 * max(sizes):
+        return Unavailable(
+            f"{counter.source} gives {counter.value:g} mAh, more than the {max(sizes):g} mAh of a full battery"
+        )
+    return counter
 
 
 class _Uevent:
@@ -130,10 +210,22 @@ class _Uevent:
 
     def __init__(self, data: bytes) -> None:
         self._values: dict[str, list[str]] = {}
-        for key, value in pairs(data, "="):
-            name = key.removeprefix("POWER_SUPPLY_")
-            if value not in self._values.setdefault(name, []):
-                self._values[name].append(value)
+        self._others: list[str] = []
+        for supply, key, value in _supplies(data):
+            if supply:
+                self._others.append(f"{supply}: {key}={value}")
+            elif value not in self._values.setdefault(key, []):
+                self._values[key].append(value)
+
+    def ignored(self) -> Iterator[Ignored]:
+        for key, values in self._values.items():
+            if len(values) > 1:
+                yield Ignored(f"{key}={', '.join(values[:4])}", "it is given more than once with different values")
+            elif values[0] == str(EINVAL):
+                yield Ignored(f"{key}={EINVAL}", "the driver answers EINVAL: it has no value")
+            elif key not in _UEVENT_KEYS:
+                yield Ignored(f"{key}={values[0]}", "no reading is taken from it")
+        yield from (Ignored(entry, "another power supply than the battery") for entry in self._others)
 
     def _one(self, key: str) -> str | Unavailable:
         values = self._values.get(key, [])
@@ -154,16 +246,30 @@ class _Uevent:
             return Unavailable(f"uevent {key} is -22: the driver answers EINVAL, it has no value")
         return convert(raw)
 
-    def status(self) -> Reading:
-        text = self._one("STATUS")
+    def coded(self, key: str, codes: Mapping[str, int]) -> Reading:
+        text = self._one(key)
         if isinstance(text, Unavailable):
             return text
-        code = STATUS_CODES.get(text)
-        return Unavailable(f"uevent STATUS is unknown: {text[:40]!r}") if code is None else _status(code)
+        code = codes.get(text)
+        if code is None:
+            return Unavailable(f"uevent {key} is unknown: {text[:40]!r}")
+        return Measured(float(code), "", f"uevent {key}")
 
 
-def _status(code: int) -> Reading:
-    return Measured(float(code), "", "uevent STATUS")
+def _supplies(data: bytes) -> list[tuple[str, str, str]]:
+    """(supply, key, value) of every line; supply is "" for the battery, and where only one supply is described."""
+    found: list[tuple[str, str, str]] = []
+    names: list[str] = []
+    for key, value in pairs(data, "="):
+        name = key.removeprefix("POWER_SUPPLY_")
+        if name == "NAME":
+            names.append(value)
+        found.append((names[-1] if names else "", name, value))
+    if len(set(names)) < 2 or _BATTERY not in names:
+        return [("", key, value) for _, key, value in found]
+    return [
+        ("" if supply == _BATTERY else supply or "before the first name", key, value) for supply, key, value in found
+    ]
 
 
 def _level(level: float | None, scale: float | None, source: str) -> Reading:
@@ -192,9 +298,11 @@ def charge_reading(raw_uah: float | None, level: Reading, source: str) -> Readin
     if charge <= 0:
         return Unavailable(f"{source} gives {raw_uah:g}: a gauge that does not count, or counts from an unknown zero")
     low, high = CAPACITY_MAH
+    if not isinstance(level, Measured) and raw_uah <= high:
+        # Without a level the size of the battery cannot be checked; such a number may be mAh as well.
+        return Unavailable(f"{source} gives {raw_uah:g} and no level to check it by: it may count mAh")
     share = level.value / 100 if isinstance(level, Measured) else None
     if share is None or share < 0.01:
-        # Without a level the size of the battery cannot be checked, only what no battery holds.
         return within(charge, "mAh", source, (low / 100, high), 0.001)
     full = charge / share
     if low <= full <= high:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
-from device_agents.android.telemetry.text import KIB_IN_MB, first_values, lines, missing, whole
+from device_agents.android.telemetry.text import KIB_IN_MB, Ignored, Words, first_values, lines, listed, missing, whole
 from harness.model import Measured, Reading, Unavailable
 
 MAX_MEMORY_MB = 1_048_576.0
@@ -16,6 +17,7 @@ STATUS_KEYS: Mapping[str, str] = {
     "vm_rss_mb": "VmRSS",
     "rss_anon_mb": "RssAnon",
     "rss_file_mb": "RssFile",
+    "rss_shmem_mb": "RssShmem",
     "vm_swap_mb": "VmSwap",
 }
 """Reading → key of /proc/PID/status."""
@@ -36,10 +38,39 @@ def kib_reading(text: str | None, source: str, key: str) -> Reading:
 def parse_proc_status(data: bytes) -> dict[str, Reading]:
     """Read /proc/PID/status.
 
-    Returns: vm_hwm_mb, vm_rss_mb, rss_anon_mb, rss_file_mb, vm_swap_mb. A process that has ended has none of them.
+    Returns: vm_hwm_mb, vm_rss_mb, rss_anon_mb, rss_file_mb, rss_shmem_mb, vm_swap_mb (a process that has ended has none
+    of them), pid and threads.
     """
-    values = first_values(data, ":")
-    return {name: kib_reading(values.get(key), "/proc/PID/status", key) for name, key in STATUS_KEYS.items()}
+    values, source = first_values(data, ":"), "/proc/PID/status"
+    readings = {name: kib_reading(values.get(key), source, key) for name, key in STATUS_KEYS.items()}
+    for name, key in (("pid", "Pid"), ("threads", "Threads")):
+        count = whole(values.get(key))
+        valid = count is not None and 0 < count < 1 << 31
+        readings[name] = Measured(float(count or 0), "", f"{source} {key}", 1) if valid else missing(source, key)
+    return readings
+
+
+def ignored_proc_status(data: bytes) -> tuple[Ignored, ...]:
+    """Lines of /proc/PID/status that no reading uses, with the reason."""
+    used = {*STATUS_KEYS.values(), "Pid", "Threads"}
+    return listed(_unused_lines(data, used))
+
+
+def ignored_cpuinfo(data: bytes) -> tuple[Ignored, ...]:
+    """Keys of /proc/cpuinfo that no reading uses, each once, with the reason."""
+    used = {"processor", "Hardware", "CPU implementer", "CPU part", "Features"}
+    return listed(_unused_lines(data, used))
+
+
+def _unused_lines(data: bytes, used: set[str]) -> Iterator[Ignored]:
+    seen: set[str] = set()
+    for line in lines(data):
+        key, found, _ = line.partition(":")
+        name = key.strip()
+        if not line.strip() or (found and (name in used or name in seen)):
+            continue
+        seen.add(name)
+        yield Ignored(line, "no reading is taken from it" if found else "it has no key")
 
 
 def parse_proc_meminfo(data: bytes) -> dict[str, Reading]:
@@ -143,3 +174,43 @@ def _processor(block: Mapping[str, str], common: Mapping[str, str]) -> Processor
 
     features = frozenset(of("Features").split())
     return Processor(int(block["processor"]), of("CPU implementer"), of("CPU part"), features)
+
+
+def cpuinfo_readings(data: bytes) -> dict[str, Reading | Words]:
+    """/proc/cpuinfo as readings.
+
+    Returns: cpu_count (cores listed: those online), soc_name, core_kinds ("4×0x41:0xd05 2×0x41:0xd44", in the order of
+    the cores: implementer and part), and how many cores have dotprod, i8mm, bf16 and sve.
+    """
+    info, source = parse_cpuinfo(data), "/proc/cpuinfo"
+    cores = info.processors
+    if not cores:
+        none = Unavailable(f"{source} lists no processor")
+        names = ("cpu_count", "soc_name", "core_kinds", *_CORES_WITH)
+        return dict.fromkeys(names, none)
+    kinds = [f"{core.implementer}:{core.part}" for core in cores if core.implementer and core.part]
+    counted = " ".join(f"{len(list(group))}×{kind}" for kind, group in groupby(kinds))
+    described = any(core.features for core in cores)
+    return {
+        "cpu_count": Measured(float(len(cores)), "", f"{source} processor", 1),
+        "soc_name": Words(info.hardware, f"{source} Hardware")
+        if info.hardware
+        else Unavailable(f"{source} has no Hardware line: newer kernels leave it out"),
+        "core_kinds": Words(counted, f"{source} CPU implementer, CPU part")
+        if len(kinds) == len(cores)
+        else Unavailable(f"{source} does not give implementer and part of every core"),
+        **{
+            name: Measured(float(sum(flag in core.features for core in cores)), "", f"{source} Features {flag}", 1)
+            if described
+            else missing(source, "Features")
+            for name, flag in _CORES_WITH.items()
+        },
+    }
+
+
+_CORES_WITH = {
+    "cores_with_dotprod": "asimddp",
+    "cores_with_i8mm": "i8mm",
+    "cores_with_bf16": "bf16",
+    "cores_with_sve": "sve",
+}

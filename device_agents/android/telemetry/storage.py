@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 from device_agents.android.telemetry.proc import kib_reading
-from device_agents.android.telemetry.text import KIB_IN_MB, lines, missing
+from device_agents.android.telemetry.text import KIB_IN_MB, Ignored, lines, listed, missing
 from harness.model import Measured, Reading, Unavailable
 
 _PROCESS = re.compile(r"^\*\* MEMINFO in pid ([0-9]{1,9}) \[")
 _SUMMARY = re.compile(r"(TOTAL(?: PSS| RSS| SWAP PSS| SWAP \(KB\))?):\s*([0-9]{1,12})(?![0-9])")
 _SUMMARY_NAMES = {"TOTAL": "pss_mb", "TOTAL PSS": "pss_mb", "TOTAL RSS": "rss_mb", "TOTAL SWAP PSS": "swap_pss_mb"}
+# "SWAP (KB)" of old versions is swapped memory without sharing, not SwapPss.
+_SUMMARY_NAMES["TOTAL SWAP (KB)"] = "swap_mb"
+_TOTAL_ROW = re.compile(r"^\s*TOTAL\s+([0-9]{1,12})\s+[0-9]{1,12}\s+[0-9]{1,12}\s+([0-9]{1,12})(?:\s|$)")
 _ROW_NAMES = {"Native Heap": "native_heap_pss_mb", "Other dev": "other_dev_pss_mb", "Gfx dev": "gfx_dev_pss_mb"}
 _ROW = re.compile(r"^\s*(Native Heap|Other dev|Gfx dev)\s+([0-9]{1,12})(?:\s|$)")
 _SOURCE = "dumpsys meminfo"
@@ -19,11 +22,13 @@ _SOURCE = "dumpsys meminfo"
 def parse_dumpsys_meminfo(data: bytes) -> dict[str, Reading]:
     """Read `dumpsys meminfo PID`, headers "(kB)" and "(in Kilobytes)" alike.
 
-    Returns: pid (of the process described), pss_mb, rss_mb (Android 11 and later), swap_pss_mb, native_heap_pss_mb,
-    gfx_dev_pss_mb, other_dev_pss_mb (GPU memory on many phones). Totals come from the App Summary, where they
-    are named; the columns of the table differ between versions.
+    Returns: pid (of the process described), pss_mb, rss_mb (Android 11 and later), swap_pss_mb, swap_mb (before
+    SwapPss was counted), native_heap_pss_mb, gfx_dev_pss_mb, other_dev_pss_mb (GPU memory on many phones). Totals come
+    from the App Summary, where they are named, else Pss and swap from the row TOTAL of the table, whose Rss column
+    repeats Pss and is never used.
     """
     readings: dict[str, Reading] = {}
+    swap = ""
     for line in lines(data):
         process = _PROCESS.match(line)
         if process is not None:
@@ -32,11 +37,41 @@ def parse_dumpsys_meminfo(data: bytes) -> dict[str, Reading]:
         if row is not None:
             readings.setdefault(_ROW_NAMES[row.group(1)], kib_reading(row.group(2), _SOURCE, f"{row.group(1)} Pss"))
         for key, value in _SUMMARY.findall(line):
-            # "SWAP (KB)" of old versions is swapped memory without sharing, not SwapPss.
             if key in _SUMMARY_NAMES:
                 readings.setdefault(_SUMMARY_NAMES[key], kib_reading(value, _SOURCE, key))
+        swap = swap or _swap_column(line)
+    for name, reading in _total_row(data, swap).items():
+        readings.setdefault(name, reading)
     names = ("pid", *dict.fromkeys(_SUMMARY_NAMES.values()), *_ROW_NAMES.values())
     return {name: readings.get(name, missing(_SOURCE, name.removesuffix("_mb"))) for name in names}
+
+
+def _swap_column(line: str) -> str:
+    """Reading that the fourth column of the table is, told by its heading; "" for another line."""
+    words = line.split()
+    if len(words) < 4 or words[:3] != ["Pss", "Private", "Private"]:
+        return ""
+    return {"swappss": "swap_pss_mb", "swapped": "swap_mb", "swap": "swap_mb"}.get(words[3].lower(), "")
+
+
+def _total_row(data: bytes, swap: str) -> dict[str, Reading]:
+    for line in lines(data):
+        row = _TOTAL_ROW.match(line)
+        if row is not None:
+            found = {"pss_mb": kib_reading(row.group(1), _SOURCE, "row TOTAL Pss")}
+            if swap:
+                found[swap] = kib_reading(row.group(2), _SOURCE, "row TOTAL swap")
+            return found
+    return {}
+
+
+def ignored_meminfo(data: bytes) -> tuple[Ignored, ...]:
+    """Lines of `dumpsys meminfo` that no reading uses, with the reason."""
+    return listed(
+        Ignored(line, "Rss of this row repeats Pss" if _TOTAL_ROW.match(line) else "no reading is taken from it")
+        for line in lines(data)
+        if line.strip() and not (_PROCESS.match(line) or _ROW.match(line) or _SUMMARY.search(line))
+    )
 
 
 _DF_NUMBERS = re.compile(r"(?:^|\s)([0-9]{1,15})\s+([0-9]{1,15})\s+([0-9]{1,15})\s+[0-9]{1,3}%\s+(/\S*)\s*$")
@@ -74,7 +109,26 @@ def parse_df(data: bytes, path: str = "/data") -> dict[str, Reading]:
     }
 
 
+_VIEWS = ("user/", "user_de/", "data/", "media/")
+"""Folders of /data that are mounted once more for each user, and whose name `df /data` may show."""
+
+
 def _covers(mount: str, path: str) -> bool:
     """Whether `mount` is `path`, contains it, or is the user's view of it."""
     inside = path == mount or path.startswith(mount.rstrip("/") + "/")
-    return inside or mount.startswith(path.rstrip("/") + "/user/")
+    return inside or mount.startswith(tuple(f"{path.rstrip('/')}/{view}" for view in _VIEWS))
+
+
+def ignored_df(data: bytes, path: str = "/data") -> tuple[Ignored, ...]:
+    """Rows of `df` that are of another file system, and what is no row."""
+    chosen = parse_df(data, path)["storage_total_mb"]
+    total = round(chosen.value / KIB_IN_MB) if isinstance(chosen, Measured) else None
+    return listed(
+        Ignored(line, f"not the file system of {path}" if match else "it is no row of the table")
+        for line in lines(data)
+        if line.strip()
+        and not line.startswith("Filesystem")
+        # A long device name stands on a line of its own.
+        and not (len(line.split()) == 1 and line.startswith("/"))
+        and not ((match := _DF_NUMBERS.search(line)) and _covers(match.group(4), path) and int(match.group(1)) == total)
+    )

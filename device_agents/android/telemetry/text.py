@@ -6,7 +6,8 @@ What a phone prints may be torn, translated or garbage, so nothing here raises, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from harness.model import Measured, Reading, Unavailable
 
@@ -18,6 +19,38 @@ KIB_IN_MB = 1024 / 1_000_000
 
 EINVAL = -22
 """What drivers put in place of a value they do not have (errno of "invalid argument")."""
+
+IGNORED_MAX = 400
+"""Entries of one output that are listed as seen and not used; what is beyond is only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A fact that is a word and no number (a name, a cause), and what it was read from."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A line or entry of an output that was seen and not used, and why."""
+
+    entry: str
+    why: str
+
+
+def listed(entries: Iterable[Ignored]) -> tuple[Ignored, ...]:
+    """The first `IGNORED_MAX` entries, cut to a readable length, and a count of the others."""
+    kept: list[Ignored] = []
+    more = 0
+    for found in entries:
+        if len(kept) < IGNORED_MAX:
+            kept.append(Ignored(found.entry.strip()[:200], found.why))
+        else:
+            more += 1
+    return (*kept, Ignored(f"{more} more", "there are too many to list")) if more else tuple(kept)
+
 
 # Digits are bounded (Python refuses to convert thousands of them) and ASCII (int() also takes other scripts' digits).
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,2})?")

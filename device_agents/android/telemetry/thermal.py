@@ -6,16 +6,18 @@ Only current values of the hardware layer (HAL) are used: the cached list before
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from device_agents.android.telemetry.text import lines, number, whole, within
+from device_agents.android.telemetry.text import Ignored, lines, listed, number, whole, within
 from harness.model import Measured, Reading, Unavailable
 
 SOURCE = "dumpsys thermalservice"
 TYPE_CPU, TYPE_BATTERY, TYPE_SKIN = 0, 2, 3
 """android.os.Temperature types; 6, 7 and 8 (battery current limit) are mV, mA and %, not temperatures."""
+
+_CURRENT_LIMIT = (6, 7, 8)
 
 SENSOR_C = (-30.0, 124.9)
 """What a sensor of a running phone can say; 125 and -274 are what drivers give without a value."""
@@ -26,6 +28,7 @@ _HAL_HEADER = "Current temperatures from HAL:"
 _ENTRY = re.compile(r"^\s*Temperature\{(.{1,400})\}\s*$")
 _FIELD_BREAK = re.compile(r",\s*(?=m[A-Z][A-Za-z]{0,20}=)")
 _STATUS = re.compile(r"^\s*Thermal Status:\s*(-?[0-9]{1,3})\s*$")
+_LISTED = ("Temperature{", "CoolingDevice{", "TemperatureThreshold{", "{.")
 _MAIN_SKIN = frozenset({"SKIN", "VIRTUAL-SKIN"})
 
 
@@ -42,17 +45,28 @@ class HalSensor:
 def hal_sensors(data: bytes) -> tuple[HalSensor, ...]:
     """The entries under "Current temperatures from HAL:", whatever the order of their fields; torn ones are
     left out."""
-    found: list[HalSensor] = []
-    current = False
+    return tuple(
+        sensor
+        for section, text in _entries(data)
+        if section == _HAL_HEADER and (sensor := _sensor_of(text)) is not None
+    )
+
+
+def _entries(data: bytes) -> Iterator[tuple[str, str]]:
+    """(heading it stands under, text) of every line that is no heading. A torn entry does not end its list."""
+    section = ""
     for line in lines(data):
-        entry = _ENTRY.match(line)
-        if entry is None:
-            current = line.strip() == _HAL_HEADER
-        elif current:
-            sensor = _sensor(entry.group(1))
-            if sensor is not None:
-                found.append(sensor)
-    return tuple(found)
+        text = line.strip()
+        if not text:
+            continue
+        if text.endswith(":") or not text.startswith(_LISTED):
+            section = text
+        yield section, text
+
+
+def _sensor_of(text: str) -> HalSensor | None:
+    entry = _ENTRY.match(text)
+    return _sensor(entry.group(1)) if entry is not None else None
 
 
 def _sensor(body: str) -> HalSensor | None:
@@ -128,6 +142,47 @@ def _hottest(sensors: Iterable[HalSensor], what: str, header: bool, texts: list[
         return Unavailable(f"{SOURCE}: no current {what} value can be true ({seen})")
     hottest = max(true, key=lambda s: s.value)
     return Measured(hottest.value, "°C", f"{SOURCE} {hottest.name}")
+
+
+def ignored_thermalservice(data: bytes) -> tuple[Ignored, ...]:
+    """What `dumpsys thermalservice` lists and no reading uses, with the reason."""
+    used = {
+        reading.source.removeprefix(f"{SOURCE} ")
+        for name, reading in parse_thermalservice(data).items()
+        if isinstance(reading, Measured) and name.endswith("_c")
+    }
+    return listed(
+        Ignored(text, why)
+        for section, text in _entries(data)
+        if text.startswith(_LISTED) and (why := _why_ignored(section, text, used))
+    )
+
+
+def _why_ignored(section: str, text: str, used: set[str]) -> str:
+    if text.startswith("CoolingDevice{"):
+        return "the state of a cooling device, not a temperature"
+    if not text.startswith("Temperature{"):
+        return "a threshold, not a reading"
+    if section.startswith("Cached"):
+        return "a cached value, which may be hours old"
+    if section != _HAL_HEADER:
+        return f'it does not stand under "{_HAL_HEADER}"'
+    sensor = _sensor_of(text)
+    if sensor is None:
+        return "it is torn or has no name, type and number"
+    return "" if sensor.name in used else _why_unused(sensor)
+
+
+def _why_unused(sensor: HalSensor) -> str:
+    if sensor.type in _CURRENT_LIMIT:
+        return f"type {sensor.type} is a battery current limit (mV, mA or %), not a temperature"
+    if sensor.type not in (TYPE_CPU, TYPE_BATTERY, TYPE_SKIN):
+        return f"a sensor of type {sensor.type}, which no reading is taken from"
+    if sensor.value == 0:
+        return "exactly 0: a sensor that is not fitted"
+    if not SENSOR_C[0] <= sensor.value <= SENSOR_C[1]:
+        return f"{sensor.value:g} °C cannot be true"
+    return "another sensor of its type is hotter, or is the skin sensor by name"
 
 
 # --- thermal zones ----------------------------------------------------------------------------------------------------

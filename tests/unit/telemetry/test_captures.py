@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from device_agents.android import telemetry
+from device_agents.android.telemetry.sources import SOURCES
+from device_agents.android.telemetry.text import Words
 from harness.model import Measured, Unavailable
 
 
@@ -66,6 +68,11 @@ getprop = telemetry.parse_getprop
 meminfo = telemetry.parse_proc_meminfo
 process_memory = telemetry.parse_dumpsys_meminfo
 
+IOREGISTRY = (
+    *("battery_level_pct", "battery_temperature_c", "battery_voltage_v", "battery_current_a", "charge_counter_mah"),
+    *("charge_full_mah", "charge_full_design_mah", "cycle_count", "battery_status", "power_state_external"),
+    "update_time_s",
+)
 ABIS = "arm64-v8a,armeabi-v7a,armeabi"
 NO_CURRENT = Why("gives no current on this phone")
 NOT_GIVEN = Why("is not given")
@@ -329,6 +336,95 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
             },
         ),
     ),
+    "ios/diagnostics_gasgauge_fullcharge_100.txt": (
+        (
+            telemetry.parse_ioregistry,
+            {
+                **dict.fromkeys(IOREGISTRY, Why("gives no")),
+                "charge_full_mah": Why("100 mAh, which cannot be true"),
+                "charge_full_design_mah": 1751,
+                "cycle_count": 425,
+            },
+        ),
+    ),
+    "ios/jetsam_iphone12_1_ios142_highwater.txt": (
+        (
+            telemetry.parse_jetsam,
+            {
+                "victim_name": "wifianalyticsd",
+                "victim_reason": "highwater",
+                "victim_pid": 2527,
+                "victim_memory_mb": 6.258688,
+                "victim_peak_memory_mb": 6.30784,
+                "victim_cpu_time_s": 0.634077,
+                "page_size_bytes": 16384,
+                "memory_free_mb": 84.246528,
+                "memory_active_mb": 744.800256,
+                "memory_inactive_mb": 666.353664,
+                "memory_wired_mb": 806.682624,
+                "memory_anonymous_mb": 915.8656,
+                "memory_file_backed_mb": 557.432832,
+            },
+        ),
+    ),
+    "ios/jetsam_per_process_limit_entry.txt": (
+        (
+            telemetry.parse_jetsam,
+            {
+                "victim_name": "RebornTunnel",
+                "victim_reason": "per-process-limit",
+                "victim_pid": 4624,
+                "victim_memory_mb": Why("960 pages"),
+                "victim_peak_memory_mb": Why("795 pages"),
+                "victim_cpu_time_s": 1223.541349,
+                "page_size_bytes": Why("pages have two sizes"),
+                "memory_free_mb": Why("gives no free"),
+                "memory_active_mb": Why("gives no active"),
+                "memory_inactive_mb": Why("gives no inactive"),
+                "memory_wired_mb": Why("gives no wired"),
+                "memory_anonymous_mb": Why("gives no anonymous"),
+                "memory_file_backed_mb": Why("gives no fileBacked"),
+            },
+        ),
+    ),
+    "ios/tidevice_get_io_power_iphone_usb.txt": (
+        (
+            telemetry.parse_ioregistry,
+            {
+                **dict.fromkeys(IOREGISTRY, Why("gives no")),
+                # 5000 mV and 2100 mA in it are the adapter's.
+                "battery_voltage_v": 3.876,
+                "battery_current_a": 1.602,
+                "charge_counter_mah": 612,
+                "charge_full_mah": 2900,
+                "power_state_external": 1,
+            },
+        ),
+    ),
+    "ios/tidevice_info_json.txt": (
+        (
+            telemetry.parse_ioregistry,
+            {
+                **dict.fromkeys(IOREGISTRY, Why("gives no")),
+                "battery_level_pct": 53,
+                "battery_status": 2,
+                "power_state_external": 1,
+            },
+        ),
+    ),
+    "pymobiledevice3/battery_monitor_test.txt": (
+        (
+            telemetry.parse_ioregistry,
+            {
+                **dict.fromkeys(IOREGISTRY, Why("gives no")),
+                "battery_level_pct": 78,
+                "battery_temperature_c": 30.1,
+                "battery_voltage_v": 4.123,
+                "battery_current_a": -0.211,
+                "battery_status": Why("whether power is attached is not given"),
+            },
+        ),
+    ),
     "mvt/getprop_with_blank_lines.txt": (
         (
             getprop,
@@ -372,6 +468,7 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
                 "charge_full_mah": 3492,
                 "charge_full_design_mah": 3588,
                 "battery_status": Why("gives no STATUS"),
+                "battery_health": Why("gives no HEALTH"),
                 "cycle_count": Why("gives no CYCLE_COUNT"),
             },
         ),
@@ -398,6 +495,7 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
                 "pss_mb": Why("gives no pss"),
                 "rss_mb": Why("gives no rss"),
                 "swap_pss_mb": Why("gives no swap_pss"),
+                "swap_mb": Why("gives no swap"),
                 "native_heap_pss_mb": 17.24416,
                 "gfx_dev_pss_mb": Why("gives no gfx_dev_pss"),
                 "other_dev_pss_mb": Why("gives no other_dev_pss"),
@@ -412,7 +510,10 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
                 "vm_rss_mb": 199.958528,
                 "rss_anon_mb": 30.908416,
                 "rss_file_mb": 168.36608,
+                "rss_shmem_mb": 0.684032,
                 "vm_swap_mb": 45.01504,
+                "pid": Why("gives no Pid"),
+                "threads": Why("gives no Threads"),
             },
         ),
     ),
@@ -472,6 +573,7 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
                 "charge_full_mah": Why("gives no CHARGE_FULL"),
                 "charge_full_design_mah": Why("gives no CHARGE_FULL_DESIGN"),
                 "battery_status": 4,
+                "battery_health": 2,
                 "cycle_count": Why("gives no CYCLE_COUNT"),
             },
         ),
@@ -671,6 +773,7 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
                 "pss_mb": 320.178176,
                 "rss_mb": Why("gives no rss"),
                 "swap_pss_mb": 168.961024,
+                "swap_mb": Why("gives no swap"),
                 "native_heap_pss_mb": 25.843712,
                 "gfx_dev_pss_mb": 59.318272,
                 "other_dev_pss_mb": 0.067584,
@@ -685,6 +788,7 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
                 "pss_mb": 705.086464,
                 "rss_mb": 764.039168,
                 "swap_pss_mb": 0.01536,
+                "swap_mb": Why("gives no swap"),
                 "native_heap_pss_mb": 406.370304,
                 "gfx_dev_pss_mb": 35.917824,
                 "other_dev_pss_mb": 0.156672,
@@ -699,6 +803,7 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
                 "pss_mb": Why("gives no pss"),
                 "rss_mb": Why("gives no rss"),
                 "swap_pss_mb": Why("gives no swap_pss"),
+                "swap_mb": Why("gives no swap"),
                 "native_heap_pss_mb": 111.474688,
                 "gfx_dev_pss_mb": Why("gives no gfx_dev_pss"),
                 "other_dev_pss_mb": 223.100928,
@@ -732,6 +837,7 @@ EXPECTED: Mapping[str, tuple[tuple[Parser, Expected], ...]] = {
                 "charge_full_mah": 3346,
                 "charge_full_design_mah": Why("gives no CHARGE_FULL_DESIGN"),
                 "battery_status": 2,
+                "battery_health": 2,
                 "cycle_count": 176,
             },
         ),
@@ -750,17 +856,11 @@ WITHOUT_PARSER: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "ios/diagnostics_gasgauge_fullcharge_100.txt",
-            "ios/jetsam_iphone12_1_ios142_highwater.txt",
-            "ios/jetsam_per_process_limit_entry.txt",
             "ios/rsd_handshake_iphone15_3_ios17.txt",
             "ios/sysmon_process_single_iphone.txt",
             "ios/sysmontap_row_with_comments.txt",
-            "ios/tidevice_get_io_power_iphone_usb.txt",
-            "ios/tidevice_info_json.txt",
             "py_ios_device/readme_5.txt",
             "py_ios_device/readme_7.txt",
-            "pymobiledevice3/battery_monitor_test.txt",
         ),
         "iOS: farm runs on Android and on this host only",
     ),
@@ -788,6 +888,7 @@ def test_every_known_capture_is_expected_or_listed_with_a_reason() -> None:
 def test_no_parser_stumbles_over_any_capture(captures: Path) -> None:
     """Also over captures that no table here knows, and over those that are another parser's."""
     parsers = [getattr(telemetry, name) for name in telemetry.__all__]
+    parsers += [source.ignored for source in SOURCES.values()]
     files = [path for path in sorted(captures.rglob("*")) if path.is_file()]
     assert files
     for path in files:
@@ -816,6 +917,9 @@ def check(key: str, found: object, expected: float | str | Why) -> None:
     if isinstance(expected, Why):
         assert isinstance(found, Unavailable), f"{key}: {found}"
         assert expected.text in found.reason, key
+    elif isinstance(found, Words):
+        assert found.value == expected, key
+        assert found.source, key
     elif isinstance(found, Measured):
         assert found.value == pytest.approx(expected, rel=1e-9), key
         assert found.source, key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -12,14 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_agents.android import telemetry
+from device_agents.android.telemetry.sources import SOURCES
 from harness.model import Measured, Trace, Unavailable
 
 PARSERS: tuple[Callable[[bytes], object], ...] = (
+    telemetry.cpuinfo_readings,
     telemetry.parse_cpuinfo,
     telemetry.parse_df,
     telemetry.parse_dumpsys_battery,
     telemetry.parse_dumpsys_meminfo,
     telemetry.parse_getprop,
+    telemetry.parse_ioregistry,
+    telemetry.parse_jetsam,
     telemetry.parse_live,
     telemetry.parse_lmkd,
     telemetry.parse_proc_meminfo,
@@ -30,6 +35,7 @@ PARSERS: tuple[Callable[[bytes], object], ...] = (
     telemetry.parse_thermalservice,
     telemetry.parse_tombstone,
     telemetry.parse_uevent,
+    *(source.ignored for source in SOURCES.values()),
 )
 
 LIMITS: Mapping[str, tuple[float, float]] = {
@@ -116,7 +122,7 @@ def enlarge(draw: st.DrawFn) -> Mutation:
 def translate(draw: st.DrawFn) -> Mutation:
     digits = draw(st.sampled_from(["٠١٢٣٤٥٦٧٨٩", "०१२३४५६७८९", "0123456789"]))
     word = draw(st.sampled_from(["niveau", "ステータス", "température", "", "ﬁ"]))
-    target = draw(st.sampled_from([b"level", b"Thermal", b"mValue", b"kB", b"VmHWM", b"cpu", b"temperature", b"HAL"]))
+    target = draw(st.sampled_from(TARGETS))
     table = {ord("0") + index: digit for index, digit in enumerate(digits)}
     return lambda data: data.decode("utf-8", "replace").translate(table).encode().replace(target, word.encode())
 
@@ -138,6 +144,13 @@ class Outputs(tuple[bytes, ...]):
 def outputs(captures: Path) -> Outputs:
     files = sorted(path for path in captures.rglob("*") if path.is_file())
     return Outputs([SAMPLES, *(path.read_bytes() for path in files)])
+
+
+TARGETS = [b"level", b"Thermal", b"mValue", b"kB", b"VmHWM", b"cpu", b"temperature", b"HAL", b"reason", b"}", b'"']
+"""Words that the parsers look for."""
+
+EXAMPLES = int(os.environ.get("FARM_MUTATIONS", "300"))
+"""Mutated outputs that are tried; FARM_MUTATIONS=10000 for the long run, which takes some minutes."""
 
 
 def check_value(value: float, unit: str) -> None:
@@ -167,7 +180,9 @@ def check_trace(trace: Trace) -> None:
         check_value(value, trace.channel.unit)
 
 
-@settings(max_examples=300, deadline=timedelta(seconds=2), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=EXAMPLES, deadline=timedelta(seconds=4), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(which=st.integers(0, 10_000), changes=mutations())
 def test_mutated_outputs_neither_raise_nor_give_impossible_values(
     outputs: Outputs, which: int, changes: tuple[Mutation, ...]
@@ -187,7 +202,11 @@ def test_any_bytes_at_all(data: bytes) -> None:
         check(parser(data))
 
 
-@pytest.mark.parametrize("filler", [b"a", b"\n", b"cpu ", b"Temperature{", b"level: 1 ", b"m 1 1 1 1 1 1\n", b"=:"])
+FILLERS = [b"a", b"\n", b"cpu ", b"Temperature{", b"level: 1 ", b"m 1 1 1 1 1 1\n", b"=:"]
+FILLERS += [b"{", b'{"', b'\\"', b"{'a\\'", b"<dict><key>a</key>", b"<", b'{"a":[']
+
+
+@pytest.mark.parametrize("filler", FILLERS)
 def test_much_of_the_same(filler: bytes) -> None:
     data = filler * (400_000 // len(filler))
     for parser in PARSERS:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import plistlib
 from pathlib import Path
 
 import pytest
 
+from device_agents.android.adb import parse_devices
 from device_agents.android.telemetry import (
     parse_df,
     parse_dumpsys_battery,
     parse_dumpsys_meminfo,
+    parse_ioregistry,
+    parse_jetsam,
     parse_lmkd,
     parse_thermal_zones,
     parse_thermalservice,
     parse_uevent,
 )
+from device_agents.android.telemetry.battery import ignored_uevent
+from device_agents.android.telemetry.jetsam import ignored_jetsam
+from device_agents.android.telemetry.text import Words
+from device_agents.android.telemetry.thermal import ignored_thermalservice
 from harness.model import Measured, Reading, Unavailable
 
 
@@ -26,6 +35,16 @@ def value(reading: Reading) -> float:
 def reason(reading: Reading) -> str:
     assert isinstance(reading, Unavailable), reading
     return reading.reason
+
+
+def number(reading: Reading | Words) -> float:
+    assert not isinstance(reading, Words), reading
+    return value(reading)
+
+
+def why_not(reading: Reading | Words) -> str:
+    assert not isinstance(reading, Words), reading
+    return reason(reading)
 
 
 def thermal(*entries: str, status: int = 0, head: str = "IsStatusOverride: false", ready: str = "true") -> bytes:
@@ -291,3 +310,141 @@ def test_what_cannot_be_true_is_unavailable(fields: dict[str, object], name: str
 
 def test_level_on_another_scale() -> None:
     assert value(parse_dumpsys_battery(battery(level=100, scale=200))["battery_level_pct"]) == 50
+
+
+def test_trap_4_a_torn_entry_does_not_end_the_list() -> None:
+    text = thermal("mValue=33.0, mType=3, mName=SKIN, mStatus=0").replace(b"mStatus=0}", b"mSta") + (
+        b"\n\tTemperature{mValue=41.0, mType=0, mName=CPU, mStatus=0}\n"
+    )
+    assert value(parse_thermalservice(text)["cpu_temperature_c"]) == 41
+
+
+def test_trap_1_and_3_what_is_not_used_is_listed_with_the_reason() -> None:
+    text = (
+        b"Thermal Status: 0\nCached temperatures:\n\tTemperature{mValue=48.5, mType=3, mName=SKIN, mStatus=0}\n"
+        b"HAL Ready: true\nCurrent temperatures from HAL:\n"
+        b"\tTemperature{mValue=11900.0, mType=6, mName=vdroop1, mStatus=0}\n"
+        b"\tTemperature{mValue=0.0, mType=2, mName=SUBBAT, mStatus=0}\n"
+        b"\tTemperature{mValue=34.0, mType=3, mName=SKIN, mStatus=0}\n"
+    )
+    found = {ignored.entry: ignored.why for ignored in ignored_thermalservice(text)}
+    assert [why.split(",")[0] for why in found.values()] == [
+        "a cached value",
+        "type 6 is a battery current limit (mV",
+        "exactly 0: a sensor that is not fitted",
+    ]
+
+
+def test_trap_6_a_counter_without_a_level_may_count_mah() -> None:
+    assert "may count mAh" in reason(parse_dumpsys_battery(battery(**{"Charge counter": 4274}))["charge_counter_mah"])
+    assert value(parse_dumpsys_battery(battery(**{"Charge counter": 4_274_000}))["charge_counter_mah"]) == 4274
+
+
+def test_trap_6_a_counter_above_the_full_charge_is_unavailable() -> None:
+    event = b"CAPACITY=50\nCHARGE_FULL=3346000\nCHARGE_COUNTER=9000000\n"
+    assert "more than the 3346 mAh" in reason(parse_uevent(event)["charge_counter_mah"])
+
+
+def test_trap_9_of_several_supplies_the_battery_is_read() -> None:
+    text = b"POWER_SUPPLY_NAME=usb\nPOWER_SUPPLY_VOLTAGE_NOW=5000000\n" + (
+        b"POWER_SUPPLY_NAME=battery\nPOWER_SUPPLY_VOLTAGE_NOW=3888173\nPOWER_SUPPLY_CAPACITY=50\n"
+    )
+    assert value(parse_uevent(text)["battery_voltage_v"]) == 3.888173
+    assert [ignored.entry for ignored in ignored_uevent(text)] == ["usb: NAME=usb", "usb: VOLTAGE_NOW=5000000"]
+
+
+def test_trap_13_lines_of_the_adb_server_are_told_from_devices(captures: Path) -> None:
+    name = "adb_devices/adb_devices_l_daemon_start_tcp_unauthorized.txt"
+    found = parse_devices((captures / name).read_text(encoding="utf-8"))
+    assert found
+    assert not any("daemon" in line.serial or line.serial.startswith(("*", "#", "List")) for line in found)
+    assert any(line.state == "unauthorized" for line in found)
+    (named,) = parse_devices("adb-R58-abc123 (2)._adb-tls-connect._tcp device product:x transport_id:3\n")
+    assert named.serial == "adb-R58-abc123 (2)._adb-tls-connect._tcp"
+
+
+def test_trap_15_the_total_row_gives_pss_and_swap_but_no_rss() -> None:
+    text = (
+        b"** MEMINFO in pid 7 [x] **\n   Pss  Private  Private  %s  Rss  Heap\n"
+        b"        TOTAL   688561   636700    46596       15   688561   566914\n"
+    )
+    new = parse_dumpsys_meminfo(text % b"SwapPss")
+    assert value(new["pss_mb"]) == 688_561 * 1024 / 1e6
+    assert value(new["swap_pss_mb"]) == 15 * 1024 / 1e6
+    assert "gives no rss" in reason(new["rss_mb"])
+    old = parse_dumpsys_meminfo(text % b"Swapped")
+    assert value(old["swap_mb"]) == 15 * 1024 / 1e6
+    assert "gives no swap_pss" in reason(old["swap_pss_mb"])
+
+
+JETSAM = (
+    b'{"bug_type":"298","timestamp":"2020-10-15 17:29:58.00 +0100","os_version":"iPhone OS 14.2"}\n'
+    b'{"memoryStatus":{"pageSize":16384,"memoryPages":{"free":100}},"largestProcess":"AppStore","processes":['
+    b'{"name":"AppStore","pid":5,"rpages":90000},'
+    b'{"name":"runner","pid":7,"rpages":1000,"lifetimeMax":1200,"reason":"per-process-limit"}]}'
+)
+
+
+def test_trap_17_a_jetsam_file_is_two_documents_and_the_victim_has_a_reason() -> None:
+    found = parse_jetsam(JETSAM)
+    assert found["victim_name"] == Words("runner", "jetsam report name")
+    assert number(found["victim_memory_mb"]) == 16.384
+    assert number(found["memory_free_mb"]) == 1.6384
+    whys = {ignored.entry: ignored.why for ignored in ignored_jetsam(JETSAM)}
+    assert "not the victim" in whys["largestProcess AppStore"]
+    assert "first of two documents" in whys["head, bug_type 298"]
+    assert "not ended" in whys["process AppStore (5)"]
+
+
+def test_trap_17_a_report_without_a_victim_names_nobody() -> None:
+    found = parse_jetsam(JETSAM.replace(b'"reason"', b'"states"'))
+    assert "nobody is named" in why_not(found["victim_name"])
+    assert "nobody is named" in why_not(found["victim_memory_mb"])
+    assert number(found["page_size_bytes"]) == 16384
+
+
+@pytest.mark.parametrize("end", range(0, len(JETSAM), 11))
+def test_trap_17_a_report_cut_anywhere_gives_what_is_whole(end: int) -> None:
+    memory = parse_jetsam(JETSAM[:end])["victim_memory_mb"]
+    assert isinstance(memory, Unavailable) or number(memory) == 16.384
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"Diagnostics": {"IORegistry": {}}}', b"<plist><dict></dict></plist>"])
+def test_trap_17_an_empty_ioregistry_gives_nothing(answer: bytes) -> None:
+    assert {"though it answered" in reason(reading) for reading in parse_ioregistry(answer).values()} == {True}
+    assert "no answer" in reason(parse_ioregistry(b"Success")["battery_level_pct"])
+
+
+@pytest.mark.parametrize("form", ["json", "xml", "binary", "ioreg"])
+def test_ioregistry_in_every_form_is_the_battery_and_not_the_adapter(form: str) -> None:
+    battery_values = {
+        "AdapterDetails": {"Voltage": 5000, "Current": 2100},
+        "InstantAmperage": -211,
+        "Voltage": 4123,
+        "Temperature": 3010,
+        "CurrentCapacity": 78,
+        "MaxCapacity": 100,
+        "IsCharging": False,
+        "ExternalConnected": True,
+        "UpdateTime": 1_700_000_000,
+    }
+    data = {
+        "json": json.dumps({"IORegistry": battery_values}).encode(),
+        "xml": plistlib.dumps({"IORegistry": battery_values}),
+        "binary": plistlib.dumps({"IORegistry": battery_values}, fmt=plistlib.FMT_BINARY),
+        # ioreg prints a negative number as unsigned 64 bits.
+        "ioreg": b'+-o AppleSmartBattery\n  {\n    "AdapterDetails" = {"Voltage"=5000,"Current"=2100}\n'
+        b'    "InstantAmperage" = 18446744073709551405\n    "Voltage" = 4123\n    "Temperature" = 3010\n'
+        b'    "CurrentCapacity" = 78\n    "MaxCapacity" = 100\n    "IsCharging" = No\n    "ExternalConnected" = Yes\n'
+        b'    "UpdateTime" = 1700000000\n  }\n',
+    }[form]
+    found = parse_ioregistry(data)
+    assert {name: value(reading) for name, reading in found.items() if isinstance(reading, Measured)} == {
+        "battery_level_pct": 78,
+        "battery_temperature_c": 30.1,
+        "battery_voltage_v": 4.123,
+        "battery_current_a": -0.211,
+        "battery_status": 4,
+        "power_state_external": 1,
+        "update_time_s": 1_700_000_000,
+    }
