@@ -134,6 +134,7 @@ class Bench:
             ],
             "workloads": {"bench": dict(workload)},
             "suites": {"bench": {"workloads": ["bench"], "repeats": 1}},
+            "gates": {"mode": "off"},
         }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.errors import ErrorClass
+from harness.gates import Conditions
 from harness.model import Artifact, Attached, DeviceFacts, HttpRequest, LeaseInfo, Reading
 
 Progress = Callable[[int, int], None]
@@ -193,6 +194,13 @@ class Telemetry(Protocol):
         memory_available_mb, power_state_external (1 or 0): each read, or unavailable with the reason."""
 
 
+class PhoneConditions(Protocol):
+    """What the gates ask of a device before a measurement."""
+
+    def read(self, *, limit_s: float) -> Conditions:
+        """One look, with the load of the last moment."""
+
+
 class PhoneLease(Protocol):
     """The lease that is kept on the device itself, so that every database and host sees it."""
 
@@ -228,6 +236,7 @@ class DeviceAgent(Protocol):
     files: Files
     jobs: Jobs
     telemetry: Telemetry
+    conditions: PhoneConditions
     lease: PhoneLease
     recovery: Recovery
 

@@ -14,12 +14,15 @@ from android_runner.base import RunnerAdapter
 from device_agents.base import DeviceAgent
 from harness.errors import FarmError, Permanent
 from harness.events import Activity, Reporter
+from harness.gates import GateReport
 from harness.model import (
     MEASURING_CONTRACT_VERSION,
     METRICS,
     CaseResult,
     CaseStatus,
+    Gates,
     ModelFile,
+    PhoneSettings,
     PlannedCase,
     Reading,
     RunnerBuild,
@@ -28,6 +31,7 @@ from harness.model import (
     Trace,
     Unavailable,
 )
+from harness.phone_memory import PhoneMemory
 from harness.plan import canonical_parameters
 
 OnStep = Callable[[StepRecord], None]
@@ -38,6 +42,14 @@ Recover = Callable[[FarmError], bool]
 
 class Cancelled(Exception):
     """The operator ended the run; the measurement is to be done again later."""
+
+
+class Parked(Exception):
+    """The battery is below its limit: the measurement waits until the phone is charged, in its place in the plan."""
+
+    def __init__(self, report: GateReport) -> None:
+        super().__init__("parked")
+        self.report = report
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,11 @@ class SessionContext:
         work_dir: folder on this host for fetched output.
         on_step, reporter, recover: where steps, progress and lost links go.
         cancel: set when the run is to end.
+        gates: what has to hold before the runner starts.
+        phone_settings: what farm keeps on the phone.
+        memory: what is known of the phone, None where nothing is kept.
+        may_park: False: a low battery will not charge, so that it is waited for like heat.
+        force: run also what will probably not fit into memory.
     """
 
     agent: DeviceAgent
@@ -70,6 +87,11 @@ class SessionContext:
     reporter: Reporter
     recover: Recover
     cancel: Event
+    gates: Gates = field(default_factory=Gates)
+    phone_settings: PhoneSettings = field(default_factory=PhoneSettings)
+    memory: PhoneMemory | None = None
+    may_park: bool = True
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +117,7 @@ class Attempt:
     log_tail: str = ""
     traces: tuple[Trace, ...] = ()
     before: Mapping[str, Reading] = field(default_factory=dict)
+    marks: list[str] = field(default_factory=list)
 
     @contextmanager
     def during(self, step: Step, limit_s: float | None = None) -> Iterator[dict[str, Any]]:
@@ -132,7 +155,9 @@ class Attempt:
             metrics=metrics,
             traces=self.traces,
             itl_ms=tuple(itl_ms),
-            provenance=base_provenance(self.context.provenance, self.case, self.attempt) | self.provenance,
+            provenance=base_provenance(self.context.provenance, self.case, self.attempt)
+            | self.provenance
+            | {"marks": list(dict.fromkeys(self.marks))},
             error=error.info(self.step) if error else None,
             log_tail=self.log_tail,
             commands=self.commands,
@@ -141,7 +166,13 @@ class Attempt:
 
 def _refuses(error: FarmError) -> bool:
     """A permanent obstacle met before the runner was started: the case cannot run, rather than went wrong."""
-    return isinstance(error, Permanent) and error.step in (Step.SELECT, Step.CHECK, Step.STORAGE, Step.DEPLOY)
+    return isinstance(error, Permanent) and error.step in (
+        Step.SELECT,
+        Step.CHECK,
+        Step.STORAGE,
+        Step.DEPLOY,
+        Step.GATE,
+    )
 
 
 def base_provenance(run: Mapping[str, Any], case: PlannedCase, attempt: int) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def render(
     for runner in shipped["runners"]:
         if host_abi and runner["platform"] == Platform.LOCAL.value:
             runner["abi"] = host_abi
-    rest = {name: shipped[name] for name in ("models", "runners", "workloads", "suites")}
+    rest = {name: shipped[name] for name in ("models", "runners", "workloads", "suites", "gates", "phone_settings")}
     return "\n".join([*lines, _dump(rest)])
 
 

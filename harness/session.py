@@ -15,6 +15,7 @@ from pathlib import Path
 from android_runner.base import RunRequest
 from device_agents.base import Deployed, JobHandle, JobOutput, JobSpec
 from harness import limits
+from harness.at_gate import pass_gates
 from harness.attempt import Attempt, Cancelled, Outcome, SessionContext, reading_json, unmeasured
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.events import Activity
@@ -50,6 +51,7 @@ def _measure(state: Attempt) -> CaseResult:
             raise Permanent(problem.message, error_class=problem.error_class, advice=problem.advice)
     _check_space(state)
     model, runner = _deploy(state)
+    pass_gates(state)
     with state.during(Step.WARM_UP, limits.SHELL_S + 60.0) as detail:
         # The page cache is part of the state of a measurement: every repetition starts with the model in it.
         context.agent.shell.script('cat "$1" > /dev/null', model.path, limit_s=limits.SHELL_S + 60.0)

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from device_agents.android.telemetry import parse_live
-from device_agents.base import Files, Jobs, JobSpec, PhoneLease, Recovery, Shell, Telemetry
+from device_agents.base import Files, Jobs, JobSpec, PhoneConditions, PhoneLease, Recovery, Shell, Telemetry
 from device_agents.local.facts import host_facts, host_snapshot
 from device_agents.local.link import LocalLink
 from device_agents.posix import detach, netcat
@@ -19,7 +21,8 @@ from device_agents.posix.link import LinkShell
 from device_agents.posix.spec import Tools, by_hand
 from harness.cache import cache_dir
 from harness.errors import FarmError
-from harness.model import Attached, DeviceFacts, DeviceState, Platform, Reading
+from harness.gates import Conditions
+from harness.model import Attached, DeviceFacts, DeviceState, Measured, Platform, Reading
 
 SERIAL = "localhost"
 
@@ -52,6 +55,7 @@ class LocalAgent:
         self.files: Files = PosixFiles(link, str(self._root))
         self.jobs: Jobs = PosixJobs(link, str(self._root), host_tools(), samples, parse_live)
         self.telemetry: Telemetry = _LocalTelemetry()
+        self.conditions: PhoneConditions = _LocalConditions()
         self.lease: PhoneLease = PosixLease(link, str(self._root))
         self.recovery: Recovery = _NoRecovery()
 
@@ -85,6 +89,12 @@ def host_tools() -> Tools:
 class _LocalTelemetry:
     def snapshot(self, *, limit_s: float) -> Mapping[str, Reading]:
         return host_snapshot()
+
+
+class _LocalConditions:
+    def read(self, *, limit_s: float) -> Conditions:
+        load = Measured(psutil.cpu_percent(interval=min(1.0, limit_s)), "%", "psutil.cpu_percent over a second", 0.1)
+        return Conditions({**host_snapshot(), "other_load_pct": load})
 
 
 class _NoRecovery:

@@ -115,9 +115,25 @@ def _selection(options: dict[str, Any]) -> Selection:
 @click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), help="Begin nothing after this time.")
 @click.option("--report", "report_dir", type=click.Path(path_type=Path), help="Folder for the HTML report.")
 @click.option("--check", is_flag=True, help="Exit with 4 when a target is missed.")
+@click.option(
+    "--gates",
+    type=click.Choice(["strict", "record", "off"]),
+    help="Before each case: wait and refuse, wait and mark, or only look.  [default: the inventory's]",
+)
+@click.option("--force", is_flag=True, help="Run also what will probably not fit into memory.")
 @click.pass_obj
-def run(context: Context, /, max_hours: float | None, report_dir: Path | None, check: bool, **options: Any) -> None:
+def run(
+    context: Context,
+    /,
+    max_hours: float | None,
+    report_dir: Path | None,
+    check: bool,
+    gates: str | None,
+    force: bool,
+    **options: Any,
+) -> None:
     """Measure: push, run, collect, store, report."""
+    from harness.analysis.repeats import RepeatPolicy
     from harness.model import CaseStatus
     from harness.store import Store
 
@@ -125,7 +141,9 @@ def run(context: Context, /, max_hours: float | None, report_dir: Path | None, c
     # First, so that a mistake in the inventory leaves no database behind.
     prepared = _prepare(context, selection, fetch=True)
     with Store.open(context.db_url) as store:
-        record = _record(prepared)
+        policy = RepeatPolicy.of(prepared.loaded.inventory.suites[selection.suite], selection.repeats)
+        chosen = {"repeats": policy.to_json(), "gates": gates, "force": force}
+        record = replace(_record(prepared), options=chosen)
         store.begin_run(record, prepared.plan.cases)
         planned = prepared.plan.of(CaseStatus.PLANNED)
         _note_unusable(prepared, selection)
@@ -256,11 +274,16 @@ class Execution:
         import time
 
         from device_agents.android.telemetry.samples import parse_samples
+        from harness.analysis.repeats import RepeatPolicy
         from harness.cli import compose
         from harness.lease_keeper import LeaseKeeper
         from harness.leases import identity_of_this_process
-        from harness.schedule import Setup, Work, execute
+        from harness.phone_memory import PhoneMemory
+        from harness.schedule import execute
+        from harness.setup import Setup, Work
 
+        inventory, chosen = self.loaded.inventory, self.record.options
+        gates = replace(inventory.gates, mode=chosen["gates"]) if chosen.get("gates") else inventory.gates
         template = replace(identity_of_this_process(), owner=self.record.owner)
         keeper = LeaseKeeper(self.store, template)
         work = [
@@ -273,7 +296,7 @@ class Execution:
                         run=self.record.id,
                         store=self.store,
                         assets=self.assets,
-                        open_agent=compose.opener(self.loaded.inventory),
+                        open_agent=compose.opener(inventory),
                         adapter_for=compose.adapter_of,
                         parse_samples=parse_samples,
                         prompt_text=compose.prompt_reader(self.loaded.path.resolve().parent),
@@ -283,6 +306,11 @@ class Execution:
                         reporter=reporter,
                         cancel=cancel,
                         deadline=None if max_hours is None else time.monotonic() + max_hours * 3600,
+                        gates=gates,
+                        phone_settings=inventory.phone_settings,
+                        repeats=RepeatPolicy.from_json(chosen.get("repeats", {})),
+                        memory=lambda identity: PhoneMemory(self.store, identity),
+                        force=bool(chosen.get("force")),
                     ),
                     [item for item in work if item.cases],
                 )

@@ -138,6 +138,15 @@ class Store:
         with self._read() as connection:
             return reading.planned(connection, run, status)
 
+    def add_cases(self, run: str, planned: Sequence[PlannedCase]) -> None:
+        """Plan further measurements of a run that is under way; they stand after those it has."""
+        with self._write() as connection:
+            last = connection.execute(sa.select(sa.func.max(cases.c.position)).where(cases.c.run == run)).scalar()
+            first = 0 if last is None else last + 1
+            found = [rows.case_to_row(case, position) for position, case in enumerate(planned, start=first)]
+            if found:
+                connection.execute(sa.insert(cases), found)
+
     def start_case(self, key: str, attempt: int, at: float) -> None:
         """An attempt begins. Raises StoreError when the measurement is final already."""
         with self._write() as connection:

@@ -223,6 +223,7 @@ def base_inventory(devices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "runners": [],
         "workloads": {"bench": dict(BENCH), "chat": dict(CHAT)},
         "suites": {"standard": {"workloads": ["bench"], "repeats": 1}},
+        "gates": {"mode": "off"},
     }
 
 

@@ -1,0 +1,62 @@
+"""The gate step of a measurement: wait until the phone is fit to be measured, or say why it was not."""
+
+from __future__ import annotations
+
+import time
+
+from harness import limits
+from harness.attempt import Attempt, Cancelled, Parked
+from harness.events import Activity
+from harness.gate_keeper import wait_at_gate
+from harness.gates import Conditions, GateCheck, GateReport, refusal
+from harness.model import Measured, Step
+
+
+def pass_gates(state: Attempt) -> None:
+    """Wait at the gates; what was seen, how long it took and how it ended goes into the result.
+
+    Raises:
+        Permanent: the gates refuse the measurement. Parked: the battery has to charge first. Cancelled.
+    """
+    context, gates = state.context, state.context.gates
+    memory = context.memory
+
+    def look() -> Conditions:
+        return context.agent.conditions.read(limit_s=limits.SHELL_S)
+
+    def pause(seconds: float) -> None:
+        if context.cancel.wait(seconds):
+            raise Cancelled
+
+    def tell(waited_s: float, failed: tuple[GateCheck, ...]) -> None:
+        why = "; ".join(check.text for check in failed)
+        note = f"waits since {waited_s:.0f} s: {why}"
+        context.reporter.activity(Activity(state.case.device_id, state.case, Step.GATE, note=note))
+
+    with state.during(Step.GATE, gates.max_wait_s + limits.SHELL_S) as detail:
+        report = wait_at_gate(
+            gates,
+            look,
+            clock=time.monotonic,
+            pause=pause,
+            idle_cpu_c=memory.idle_cpu_c() if memory else None,
+            wanted=context.phone_settings,
+            may_park=context.may_park,
+            on_wait=tell,
+        )
+        detail.update(report.to_json())
+        state.provenance["gate"] = report.to_json()
+        state.marks += report.marks
+        if report.outcome == "parked":
+            raise Parked(report)
+        if not report.may_run:
+            raise refusal(report, state.case.device_id)
+    _remember_idle(state, report)
+
+
+def _remember_idle(state: Attempt, report: GateReport) -> None:
+    """A phone that passed without waiting shows its temperature at rest."""
+    memory = state.context.memory
+    temperature = state.before.get("cpu_temperature_c")
+    if memory and report.outcome == "passed" and isinstance(temperature, Measured):
+        memory.saw_idle(temperature.value)

@@ -1,0 +1,73 @@
+"""What earlier measurements have taught about a phone: its idle temperature, what it has loaded, its gauge, its best
+setting. Kept in the store by the phone's identity, so that it outlives runs and follows the phone to another port."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from harness.store import DeviceRecord
+
+IDLE_LOOKS = 20
+"""Newest looks at a quiet phone among which the coolest tells its idle."""
+
+IDLE_LEAST = 3
+"""Looks before the idle is believed; until then the absolute limit of the gates holds."""
+
+IDLE_AGE_S = 30 * 86_400.0
+"""Older looks are of another season."""
+
+
+class RecordStore(Protocol):
+    """The part of the store that is needed here."""
+
+    def add_device_record(self, identity: str, kind: str, key: str, at: float, value: Mapping[str, Any]) -> None: ...
+
+    def device_records(self, identity: str | None = None, kind: str | None = None) -> tuple[DeviceRecord, ...]: ...
+
+    def latest_device_record(self, identity: str, kind: str, key: str = "") -> DeviceRecord | None: ...
+
+
+class PhoneMemory:
+    """The memory of one phone."""
+
+    def __init__(self, store: RecordStore, identity: str, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._identity = identity
+        self._clock = clock
+
+    def idle_cpu_c(self) -> float | None:
+        """Hottest true CPU zone of the phone at rest, °C; None until it was seen at rest a few times."""
+        recent = [
+            float(record.value["cpu_temperature_c"])
+            for record in self._store.device_records(self._identity, "idle")
+            if self._clock() - record.at < IDLE_AGE_S
+        ][-IDLE_LOOKS:]
+        return min(recent) if len(recent) >= IDLE_LEAST else None
+
+    def saw_idle(self, cpu_temperature_c: float) -> None:
+        """Remember a look at the phone while nothing ran on it."""
+        self._add("idle", "", {"cpu_temperature_c": cpu_temperature_c})
+
+    def loaded_in(self, model_sha256: str) -> str:
+        """Boot in which the model was loaded last; "" when never."""
+        found = self._store.latest_device_record(self._identity, "loaded", model_sha256)
+        return str(found.value["boot_id"]) if found else ""
+
+    def saw_load(self, model_sha256: str, boot_id: str) -> None:
+        """Remember that the model was loaded in this boot."""
+        if boot_id and self.loaded_in(model_sha256) != boot_id:
+            self._add("loaded", model_sha256, {"boot_id": boot_id})
+
+    def recall(self, kind: str, key: str = "") -> Mapping[str, Any] | None:
+        """Newest value of a kind ("gauge", "tuned", "qualification"), or None."""
+        found = self._store.latest_device_record(self._identity, kind, key)
+        return found.value if found else None
+
+    def remember(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
+        """Add a value of a kind."""
+        self._add(kind, key, value)
+
+    def _add(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
+        self._store.add_device_record(self._identity, kind, key, self._clock(), value)
