@@ -12,9 +12,20 @@ import click
 from harness import limits
 from harness.cli import compose, output
 from harness.cli.main import Context
+from harness.cli.words import duration
 from harness.errors import FarmError
-from harness.estimate import Estimate, estimate
-from harness.model import MEGABYTE, CaseStatus, Inventory, ModelFile, PlannedCase, RunnerBuild, Tier
+from harness.estimate import COOLING_SHARE, CoolingFrom, Estimate, estimate
+from harness.model import (
+    MEGABYTE,
+    CaseStatus,
+    DeviceKind,
+    Gates,
+    Inventory,
+    ModelFile,
+    PlannedCase,
+    RunnerBuild,
+    Tier,
+)
 from harness.plan import Assets, Plan, ResolvedDevice
 
 
@@ -41,19 +52,35 @@ def missing_bytes(
 
 
 def show(
-    context: Context, plan: Plan, tiers: Mapping[str, Tier], missing: Mapping[str, int], history: Mapping[str, float]
+    context: Context,
+    plan: Plan,
+    tiers: Mapping[str, Tier],
+    missing: Mapping[str, int],
+    history: Mapping[str, float],
+    *,
+    waits: Mapping[str, float] | None = None,
+    gates: Gates | None = None,
+    auto: bool = False,
+    no_energy: Mapping[str, str] | None = None,
 ) -> None:
-    """Print the plan: cases, bytes, minutes, and what is refused or skipped with the reason."""
+    """Print the plan: cases, bytes, minutes of measuring and of cooling, what is refused or skipped and why.
+
+    Args:
+        plan: cases in the order of work. tiers: for their budgets. missing: device id → bytes to push.
+        history, waits, gates, auto: as in `harness.estimate.estimate`.
+        no_energy: device id → why its energy figures will be absent.
+    """
     planned = plan.of(CaseStatus.PLANNED)
-    guess = estimate(planned, tiers, missing, history)
+    guess = estimate(planned, tiers, missing, history, waits=waits, gates=gates, auto=auto)
+    without = {device.device_id: why for device in guess.devices if (why := (no_energy or {}).get(device.device_id))}
     if context.json:
-        click.echo(json.dumps(_as_json(plan, missing, guess), ensure_ascii=False))
+        click.echo(json.dumps(_as_json(plan, missing, guess, without), ensure_ascii=False))
         return
     groups = Counter(_group(case) for case in planned)
     output.print_table(
         "Planned",
         ("phone", "model", "runner", "workload", "repetitions"),
-        [(*group, str(count)) for group, count in groups.items()],
+        [(*group, f"{count} or more" if auto else str(count)) for group, count in groups.items()],
     )
     for status in (CaseStatus.REFUSED, CaseStatus.SKIPPED):
         cases = plan.of(status)
@@ -63,11 +90,59 @@ def show(
                 ("phone", "model", "runner", "workload", "reason"),
                 [(*_group(case), case.reason.message if case.reason else "") for case in cases],
             )
+    if guess.devices:
+        _print_time(guess, {case.device_id: case.kind for case in planned})
+    _print_energy(without)
     click.echo(
         f"{len(planned)} measurements, {len(plan.of(CaseStatus.REFUSED))} refused, "
-        f"{len(plan.of(CaseStatus.SKIPPED))} skipped; {sum(missing.values()) / MEGABYTE:.1f} MB to push; "
-        f"about {guess.minutes:.0f} min ({_basis(guess)})"
+        f"{len(plan.of(CaseStatus.SKIPPED))} skipped; {sum(missing.values()) / MEGABYTE:.1f} MB to push"
     )
+    for line in _summary(guess):
+        click.echo(line)
+
+
+def _print_time(guess: Estimate, kinds: Mapping[str, DeviceKind]) -> None:
+    output.print_table(
+        "Time",
+        ("phone", "measurements", "measuring", "cooling", "pushing", "in all"),
+        [
+            (
+                output.device_name(device.device_id, kinds[device.device_id]),
+                str(device.cases),
+                *(_minutes(part) for part in (device.measured_s, device.cooling_s, device.push_s, device.total_s)),
+            )
+            for device in guess.devices
+        ],
+    )
+
+
+def _print_energy(without: Mapping[str, str]) -> None:
+    devices: dict[str, list[str]] = {}
+    for device, why in without.items():
+        devices.setdefault(why, []).append(device)
+    for why, names in devices.items():
+        click.echo(f"no energy figures from {', '.join(names)}: {why}")
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 60:
+        return "< 1 min" if seconds else "none"
+    return duration(60 * round(seconds / 60)).removesuffix(" 00 s")
+
+
+def _summary(guess: Estimate) -> tuple[str, ...]:
+    """What the time comes to and what it rests on, in lines of at most 80 columns where names allow."""
+    if not guess.devices:
+        return ()
+    lines = [
+        f"about {guess.minutes:.0f} min until the slowest phone is done",
+        f"in all: measuring {guess.measured_minutes:.0f} min, cooling {guess.cooling_minutes:.0f} min",
+        f"measuring: {_basis(guess)}",
+        f"cooling: {_cooling_basis(guess)}",
+    ]
+    if guess.most > 1:
+        lines.append(f"repeats: auto, so up to {guess.most:g} times as long where figures wander")
+    return tuple(lines)
 
 
 def _group(case: PlannedCase) -> tuple[str, str, str, str]:
@@ -82,7 +157,20 @@ def _basis(guess: Estimate) -> str:
     return "as if every case were just within its tier's budget"
 
 
-def _as_json(plan: Plan, missing: Mapping[str, int], guess: Estimate) -> dict[str, Any]:
+def _cooling_basis(guess: Estimate) -> str:
+    told: Mapping[CoolingFrom, str] = {
+        "waits": "from earlier waits",
+        "published": f"as published, {100 * COOLING_SHARE:.0f} % of the time",
+        "none": "none known",
+    }
+    counts = Counter(device.cooling_from for device in guess.devices)
+    if len(counts) == 1:
+        return told[guess.devices[0].cooling_from]
+    devices = len(guess.devices)
+    return ", ".join(f"{said} on {counts[source]} of {devices}" for source, said in told.items() if counts[source])
+
+
+def _as_json(plan: Plan, missing: Mapping[str, int], guess: Estimate, no_energy: Mapping[str, str]) -> dict[str, Any]:
     return {
         "cases": [
             {
@@ -103,4 +191,20 @@ def _as_json(plan: Plan, missing: Mapping[str, int], guess: Estimate) -> dict[st
         "bytes_to_push": dict(missing),
         "minutes": round(guess.minutes, 2),
         "minutes_basis": _basis(guess),
+        "measured_minutes": round(guess.measured_minutes, 2),
+        "cooling_minutes": round(guess.cooling_minutes, 2),
+        "cooling_basis": _cooling_basis(guess),
+        "minutes_at_most": round(guess.minutes * guess.most, 2),
+        "devices": [
+            {
+                "device": device.device_id,
+                "measurements": device.cases,
+                "measured_minutes": round(device.measured_s / 60, 2),
+                "cooling_minutes": round(device.cooling_s / 60, 2),
+                "push_minutes": round(device.push_s / 60, 2),
+                "minutes": round(device.total_s / 60, 2),
+                "no_energy": no_energy.get(device.device_id),
+            }
+            for device in guess.devices
+        ],
     }
