@@ -121,7 +121,7 @@ def _print_energy(without: Mapping[str, str]) -> None:
     for device, why in without.items():
         devices.setdefault(why, []).append(device)
     for why, names in devices.items():
-        click.echo(f"no energy figures from {', '.join(names)}: {why}")
+        click.echo(f"no energy figures from {', '.join(names)}:\n  {why}")
 
 
 def _minutes(seconds: float) -> str:

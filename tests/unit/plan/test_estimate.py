@@ -96,7 +96,7 @@ def test_a_plan_shows_measuring_and_cooling(capsys: pytest.CaptureFixture[str]) 
     assert "in all: measuring 5 min, cooling 23 min" in text
     assert "cooling: as published, 92 % of the time on 1 of 2, none known on 1 of 2" in text
     assert "up to 3 times as long" in text
-    assert f"no energy figures from pixel, galaxy: {why}" in text
+    assert f"no energy figures from pixel, galaxy:\n  {why}" in text
     assert "not planned" not in text
     assert "galaxy (virtual phone)" in text
     times = text[text.index("Time") :]
