@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.analysis.outliers import outliers
+from harness.analysis.repeats import FIXED, Agreement, RepeatPolicy, counted, stability
 from harness.analysis.verdict import VerdictInfo, judge
 from harness.model import METRICS, TARGET_METRICS, CaseStatus, Targets, TargetVerdict
 from reports.cases import Case, Notes, case_name
@@ -47,22 +49,24 @@ def target_heads(targets: Targets) -> tuple[TargetHead, ...]:
     return tuple(heads)
 
 
-def verdict_rows(cases: Iterable[Case], targets: Targets, notes: Notes) -> tuple[VerdictRow, ...]:
+def verdict_rows(
+    cases: Iterable[Case], targets: Targets, notes: Notes, policy: RepeatPolicy = FIXED
+) -> tuple[VerdictRow, ...]:
     """One row per case that ran or was to run; refused and skipped ones are listed elsewhere with their reasons."""
-    return tuple(verdict_row(case, targets, notes) for case in cases if case.ran)
+    return tuple(verdict_row(case, targets, notes, policy) for case in cases if case.ran)
 
 
-def verdict_row(case: Case, targets: Targets, notes: Notes) -> VerdictRow:
-    judged = judge(targets, case.repetitions)
+def verdict_row(case: Case, targets: Targets, notes: Notes, policy: RepeatPolicy = FIXED) -> VerdictRow:
+    judged = judge(targets, case.repetitions, policy)
     limits = limits_of(targets)
     cells = tuple(_cell(name, limit, judged[name], notes) for name, limit in limits.items())
     measured, planned = len(case.measured), len(case.repetitions)
-    return VerdictRow(case_name(case), overall(case, judged, notes), cells, f"{measured} of {planned}")
+    return VerdictRow(case_name(case), overall(case, judged, notes, policy), cells, f"{measured} of {planned}")
 
 
-def overall(case: Case, judged: Mapping[str, VerdictInfo], notes: Notes) -> VerdictCell:
+def overall(case: Case, judged: Mapping[str, VerdictInfo], notes: Notes, policy: RepeatPolicy = FIXED) -> VerdictCell:
     """The verdict of a case: one missed target fails it, one open keeps it open, and a target that nothing measures
-    yet is counted, not judged."""
+    yet is counted, not judged. What is to be known of its repetitions is noted."""
     verdicts = [one.verdict for one in judged.values()]
     told = [verdict for verdict in verdicts if verdict is not TargetVerdict.NOT_MEASURED]
     if not told:
@@ -71,8 +75,25 @@ def overall(case: Case, judged: Mapping[str, VerdictInfo], notes: Notes) -> Verd
     worst = next(
         verdict for verdict in (TargetVerdict.FAIL, TargetVerdict.INCONCLUSIVE, TargetVerdict.PASS) if verdict in told
     )
-    judged_count = f"{len(told)} of {plural(len(verdicts), 'target')} judged"
-    return VerdictCell(worst.value, WORDS[worst], count=judged_count)
+    count = f"{len(told)} of {plural(len(verdicts), 'target')} judged"
+    if stability(policy, case.repetitions).agreement is Agreement.UNSTABLE:
+        count += ", unstable"
+    marks = "; ".join(repetition_marks(case, policy))
+    return VerdictCell(worst.value, WORDS[worst], count=count, note=notes.number(marks) if marks else 0, reason=marks)
+
+
+def repetition_marks(case: Case, policy: RepeatPolicy = FIXED) -> tuple[str, ...]:
+    """What a reader has to know of the repetitions of a case: which does not count, which lies far from the others and
+    why, and whether they agree. Nothing is left out of the figures for lying far away."""
+    valid = counted(case.repetitions, policy.warm_up)
+    counting = {one.planned.repeat for one in valid}
+    warm_up = [one.planned.repeat for one in case.repetitions if one.planned.repeat not in counting]
+    marks = [f"repetition {repeat} is a warm-up and does not count" for repeat in warm_up]
+    marks += [one.text for one in outliers(valid)]
+    found = stability(policy, case.repetitions)
+    if found.agreement is Agreement.UNSTABLE:
+        marks.append(f"unstable: {found.reason}")
+    return tuple(marks)
 
 
 def _why_nothing(case: Case, judged: Mapping[str, VerdictInfo]) -> str:

@@ -26,7 +26,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol, TypeVar
 
 from harness.analysis.statistics import centre, student_t
-from harness.model import METRICS, CaseStatus, Measured, PlannedCase, Reading, Suite, WorkloadKind
+from harness.model import METRICS, CaseStatus, Measured, PlannedCase, Reading, RunRecord, Suite, WorkloadKind
 
 AUTO_LEAST = 5
 """Measured repetitions before `auto` judges: the fewest at which a spread is worth something."""
@@ -79,8 +79,14 @@ class RepeatPolicy:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> RepeatPolicy:
-        """From the options of a run; a run that says nothing of it had a fixed count and no warm-up."""
+        """What `to_json` gave; what says nothing of it had a fixed count and no warm-up."""
         return cls(stored.get("repeats_auto") is True, stored.get("warm_up") is True)
+
+    @classmethod
+    def of_run(cls, record: RunRecord | None) -> RepeatPolicy:
+        """As a run was begun with (its option "repeats"); FIXED for one that is not known or older than this."""
+        stored = record.options.get("repeats") if record else None
+        return cls.from_json(stored) if isinstance(stored, Mapping) else cls()
 
     def to_json(self) -> dict[str, bool]:
         return {"repeats_auto": self.auto, "warm_up": self.warm_up}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.analysis.compare import Comparison, Decision, by_chance, compare, in_words
-from harness.analysis.repeats import FIXED, RepeatPolicy, counted
+from harness.analysis.repeats import RepeatPolicy, counted
 from harness.cli import output
 from harness.model import METRICS, CaseStatus, Measured, PlannedCase
 
@@ -64,8 +64,7 @@ def compare_runs(store: Store, first: str, second: str) -> ComparedRuns:
 
 
 def _counted(store: Store, run: str) -> dict[Match, list[MeasurementRow]]:
-    record = store.run(run)
-    policy = RepeatPolicy.from_json(record.options) if record else FIXED
+    policy = RepeatPolicy.of_run(store.run(run))
     cases = _measured(store.measurements(run))
     valid = {match: list(counted(rows, policy.warm_up)) for match, rows in cases.items()}
     # A case whose only measured repetition was the warm-up has nothing to compare.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ from harness.analysis.repeats import (
 from harness.analysis.statistics import centre
 from harness.model import METRICS, CaseStatus, Suite, Unavailable, WorkloadKind
 from tests.unit.analysis.repetitions import ended, row, rows
+from tests.unit.store import samples
 
 AUTO = RepeatPolicy(auto=True)
 CLOSE = [30.0, 30.1, 29.9, 30.05, 29.95]
@@ -170,7 +172,11 @@ def test_a_count_on_the_command_line_is_exact() -> None:
 def test_the_policy_survives_the_store() -> None:
     for policy in (AUTO, RepeatPolicy(warm_up=True), RepeatPolicy()):
         assert RepeatPolicy.from_json(policy.to_json()) == policy
-    assert RepeatPolicy.from_json({"report": None}) == RepeatPolicy()
+        run = replace(samples.run_record(), options={"repeats": policy.to_json()})
+        assert RepeatPolicy.of_run(run) == policy
+    for silent in ({"report": None}, {"repeats": 5}, {"repeats": {}}):
+        assert RepeatPolicy.of_run(replace(samples.run_record(), options=silent)) == RepeatPolicy()
+    assert RepeatPolicy.of_run(None) == RepeatPolicy()
 
 
 def test_a_warm_up_is_the_first_measured_repetition_and_only_where_asked_for() -> None:
