@@ -184,7 +184,7 @@ def _by_chance(runs: ComparedRuns) -> str:
     shown = sum(one.decision in (Decision.BETTER, Decision.WORSE, Decision.DIFFERENT) for one in found)
     return (
         f"{shown} of {len(found)} comparisons show a difference; where nothing changed about "
-        f"{by_chance(len(found)):.1f} would"
+        f"{by_chance(len(found)):.2g} would"
     )
 
 

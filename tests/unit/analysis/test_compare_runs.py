@@ -37,5 +37,5 @@ def test_a_warm_up_is_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture
         print_runs(slower)
         text = capsys.readouterr().out
         assert "slower" in text
-        assert "2 of 3 comparisons show a difference; where nothing changed about 0.1 would" in text
+        assert "2 of 3 comparisons show a difference; where nothing changed about 0.15 would" in text
         assert compare_runs(store, "cold", "second").cases == (), "one warm-up is no measurement"
