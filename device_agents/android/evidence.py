@@ -59,9 +59,7 @@ class AndroidEvidence:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def ask(
-        self, folder: str, program: str, *, pid: int | None = None, limit_s: float
-    ) -> tuple[DeathSigns, int | None]:
+    def ask(self, folder: str, program: str, *, pid: int | None = None, limit_s: float) -> DeathSigns:
         """What the phone shows of the death of a job's runner.
 
         Ask before the job is ended and its folder removed: process number and start time are read there.
