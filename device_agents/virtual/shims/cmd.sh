@@ -23,8 +23,21 @@ case $service in
   connectivity)
     [[ $1 = airplane-mode ]] || exit 255
     case $2 in
-      enable) check_may_write airplane-mode; put_state global.airplane_mode_on 1 ;;
-      disable) check_may_write airplane-mode; put_state global.airplane_mode_on 0 ;;
+      enable)
+        check_may_write airplane-mode
+        put_state global.airplane_mode_on 1
+        # Wi-Fi goes off with the radios that airplane mode names; 3 is "off because of airplane mode".
+        case ,$(settings get global airplane_mode_radios), in
+          *,wifi,*) [[ $(settings get global wifi_on) = 1 ]] && put_state global.wifi_on 3 ;;
+        esac
+        exit 0
+        ;;
+      disable)
+        check_may_write airplane-mode
+        put_state global.airplane_mode_on 0
+        [[ $(settings get global wifi_on) = 3 ]] && put_state global.wifi_on 1
+        exit 0
+        ;;
       *) [[ $(get_state global.airplane_mode_on 0) = 1 ]] && print enabled || print disabled ;;
     esac
     ;;

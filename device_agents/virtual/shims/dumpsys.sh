@@ -86,6 +86,11 @@ case $service in
     fi
     ;;
   "") for file in $STATE/dumpsys/*; do print "DUMP OF SERVICE ${file##*/}:"; cat "$file"; done ;;
+  power)
+    timeout=$(get_state system.screen_off_timeout 60000)
+    case $timeout in ""|*[!0-9]*) timeout=60000 ;; esac
+    sed "s/mScreenOffTimeoutSetting=.*/mScreenOffTimeoutSetting=$timeout/" $STATE/dumpsys/power
+    ;;
   */*) print -u2 "Can't find service: $service" ;;
   *)
     if [[ -r $STATE/dumpsys/$service ]]; then cat "$STATE/dumpsys/$service"; else print -u2 "Can't find service: $service"; fi

@@ -10,7 +10,13 @@ esac
 case $key in */*) print -u2 "Bad arguments"; exit 255 ;; esac
 case $verb in
   get)
-    get_state "$space.$key" null
+    case $space.$key in
+      system.screen_off_timeout) default=60000 ;;
+      global.airplane_mode_radios) default=cell,bluetooth,wifi,nfc,wimax ;;
+      global.wifi_on) default=1 ;;
+      *) default=null ;;
+    esac
+    get_state "$space.$key" $default
     ;;
   put)
     if [[ $# -lt 4 ]]; then print -u2 "Bad arguments"; exit 255; fi

@@ -13,6 +13,8 @@ case "$1 $2" in
     esac
     behaves ignore_settings && exit 0
     behaves deny_settings && exit 0
+    # As on phones: whoever wants the phone to stay awake wakes it.
+    (( mask )) && put_state awake 1
     put_state global.stay_on_while_plugged_in "$mask"
     await_applied
     ;;
