@@ -1,0 +1,216 @@
+"""Runs of the calibration runner through the whole chain: plan, lease, deploy, run, collect, store, read back."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from android_runner.calibration import RUNTIME, Calibration
+from device_agents.android.telemetry.samples import parse_samples
+from device_agents.base import DeviceAgent
+from harness.errors import FarmError
+from harness.events import Reporter, Silent
+from harness.lease_keeper import LeaseKeeper
+from harness.model import (
+    CaseStatus,
+    Device,
+    DeviceKind,
+    ErrorInfo,
+    Gates,
+    Inventory,
+    Measured,
+    Model,
+    ModelFile,
+    PhoneSettings,
+    Platform,
+    Reading,
+    Runner,
+    RunnerBuild,
+    RunRecord,
+    RunStatus,
+    Step,
+    Suite,
+    Tier,
+    Trace,
+    Unavailable,
+    Workload,
+)
+from harness.phone_memory import PhoneMemory
+from harness.plan import Assets, ResolvedDevice, Selection
+from harness.plan import build as build_plan
+from harness.schedule import execute
+from harness.setup import Setup, Work
+from harness.store import MeasurementRow, Store
+
+SUITE = "selftest"
+MODEL_ID = "farm-calibration"
+OPEN = Gates(mode="off")
+"""A trial makes its own conditions; only the one of the gates themselves closes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One calibration run as it was stored and read back: the row, its inter-token times in ms, its telemetry."""
+
+    row: MeasurementRow
+    itl_ms: tuple[float, ...]
+    traces: Mapping[str, Trace]
+
+    @property
+    def error_class(self) -> str:
+        """Class of the failure, "" for a measured run."""
+        return self.row.error.error_class if self.row.error else ""
+
+    @property
+    def message(self) -> str:
+        return self.row.error.message if self.row.error else ""
+
+    @property
+    def truth(self) -> Mapping[str, object]:
+        """What the runner recorded of itself; empty when it did not come to its end."""
+        reported = self.row.provenance.get("reported") or {}
+        return dict(reported.get("truth") or {})
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Device uptime in seconds at which the runner was started and had ended.
+
+        Raises:
+            KeyError: the run did not get that far.
+        """
+        stamps = self.row.provenance["stamps"]
+        return float(stamps["started"]), float(stamps["ended"])
+
+    def metric(self, name: str) -> Reading:
+        return self.row.metrics.get(name, Unavailable(self.message or f"{name} was not stored"))
+
+    def number(self, name: str) -> float | None:
+        reading = self.metric(name)
+        return reading.value if isinstance(reading, Measured) else None
+
+
+OpenAgent = Callable[[ResolvedDevice], DeviceAgent]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Devices and what calibrating them takes.
+
+    Args:
+        store: a database of its own for these runs, so that no series and no report holds them.
+        keeper: takes the devices' leases.
+        open_agent: opens the agent of a device.
+        build_for: the calibration runner of an ABI; raises Permanent when it cannot be built.
+        model: the file that stands for a model.
+        work_dir: folder on this host for fetched output.
+        cancel: set when the operator ends it.
+    """
+
+    store: Store
+    keeper: LeaseKeeper
+    open_agent: OpenAgent
+    build_for: Callable[[str], RunnerBuild]
+    model: ModelFile
+    work_dir: Path
+    cancel: threading.Event
+    reporter: Reporter = field(default_factory=Silent)
+
+    def run(
+        self, devices: Sequence[ResolvedDevice], workloads: Mapping[str, Workload], *, gates: Gates = OPEN
+    ) -> Mapping[str, Mapping[str, Seen]]:
+        """Measure every workload once on every device, devices at the same time; returns device → workload → what was
+        stored."""
+        run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
+        inventory = self._inventory(devices, workloads)
+        assets = Assets({MODEL_ID: self.model}, {each.id: self._checked(each.abi) for each in inventory.runners})
+        plan = build_plan(
+            run,
+            inventory,
+            Selection(SUITE),
+            devices,
+            assets,
+            formats=lambda _: Calibration.formats,
+            refusal=lambda *_: None,
+        )
+        self.store.begin_run(_record(run, inventory), plan.cases)
+        planned = plan.of(CaseStatus.PLANNED)
+        work = [Work(device, tuple(case for case in planned if case.device_id == device.id)) for device in devices]
+        execute(self._setup(run, assets, gates), [item for item in work if item.cases])
+        self.store.set_run_status(run, RunStatus.FINISHED, ended_at=datetime.now(UTC).timestamp())
+        return self._read_back(run, devices)
+
+    def _inventory(self, devices: Sequence[ResolvedDevice], workloads: Mapping[str, Workload]) -> Inventory:
+        """What is to be done, as an inventory: one runner for each ABI that a device prefers."""
+        pairs = sorted({(device.attached.platform, device.facts.abis[0]) for device in devices if device.facts.abis})
+        return Inventory(
+            version=1,
+            tiers={device.entry.tier: Tier(device.entry.tier) for device in devices},
+            devices=tuple(device.entry for device in devices),
+            models=(Model(MODEL_ID, "calibration", "none", "gguf", path=self.model.artifact.files[0].path),),
+            runners=tuple(Runner(f"{RUNTIME}-{platform}-{abi}", RUNTIME, platform, abi) for platform, abi in pairs),
+            workloads=dict(workloads),
+            suites={SUITE: Suite(tuple(workloads), repeats=1)},
+        )
+
+    def _checked(self, abi: str) -> RunnerBuild | ErrorInfo:
+        try:
+            return self.build_for(abi)
+        except FarmError as error:
+            return error.info(Step.CHECK)
+
+    def _setup(self, run: str, assets: Assets, gates: Gates) -> Setup:
+        adapter = Calibration()
+        return Setup(
+            run=run,
+            store=self.store,
+            assets=assets,
+            open_agent=self.open_agent,
+            adapter_for=lambda _: adapter,
+            parse_samples=parse_samples,
+            prompt_text=lambda _: None,
+            leases=self.keeper,
+            provenance={"harness_version": version("farm"), "suite": SUITE},
+            work_dir=self.work_dir,
+            reporter=self.reporter,
+            cancel=self.cancel,
+            gates=gates,
+            phone_settings=PhoneSettings(stay_awake=True),
+            memory=lambda identity: PhoneMemory(self.store, identity),
+        )
+
+    def _read_back(self, run: str, devices: Sequence[ResolvedDevice]) -> Mapping[str, Mapping[str, Seen]]:
+        found: dict[str, dict[str, Seen]] = {device.id: {} for device in devices}
+        for row in list(self.store.measurements(run)):
+            key = row.planned.key
+            traces = {trace.channel.name: trace for trace in self.store.traces(key)}
+            if row.status is not CaseStatus.SKIPPED:
+                found[row.planned.device_id][row.planned.workload_id] = Seen(row, self.store.itl(key), traces)
+        return found
+
+
+def _record(run: str, inventory: Inventory) -> RunRecord:
+    return RunRecord(
+        id=run,
+        started_at=datetime.now(UTC).timestamp(),
+        status=RunStatus.RUNNING,
+        tiers=inventory.tiers,
+        suite=SUITE,
+        inventory_name="",
+        inventory_sha256="",
+        harness_version=version("farm"),
+        lab=inventory.lab.name,
+    )
+
+
+def is_virtual(device: ResolvedDevice) -> bool:
+    return device.facts.kind is DeviceKind.VIRTUAL
+
+
+def entry_for(device_id: str, tier: str = "selftest") -> Device:
+    """An inventory entry for a device that no inventory names."""
+    return Device(id=device_id, platform=Platform.ANDROID, tier=tier)

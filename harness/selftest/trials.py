@@ -1,0 +1,207 @@
+"""Trials on virtual phones: their charger, heat and load are set, and what farm then measures is held against the truth
+that the simulation wrote down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from android_runner.calibration import PROGRAM
+from device_agents.virtual import profiles
+from harness.analysis.energy import energy as energy_of
+from harness.analysis.gauge import GaugeCalibration
+from harness.analysis.gauge_calibration import calibrate
+from harness.errors import ErrorClass
+from harness.model import Gates, Measured, Unavailable, Workload, WorkloadKind
+from harness.plan import ResolvedDevice
+from harness.selftest.checks import Check, absent, near, near_share, not_run, same
+from harness.selftest.runs import Bench, Seen
+from harness.selftest.task import Task
+from harness.selftest.truth import Truth, TruthMissing
+from harness.selftest.virtual import Handle
+
+FINE_SHARE, COARSE_SHARE = 0.01, 0.02
+COARSE_PERIOD_S = 2.0
+COARSE_CURRENT_UA = 10_000
+"""A gauge that updates less often, or shows the current in larger steps, is coarse."""
+
+ENERGY_MINUTES = 30.0
+"""Length of a real energy run; a shorter one on a gauge that is as many times faster and finer sees as much."""
+
+CHARGE_MINUTES = 1.5
+ONSET_S = 2.0
+LOAD_POINTS = 3.0
+"""Percentage points that the load by others may be off."""
+
+HOT_C, COOL_C = 70.0, 25.0
+OTHER_LOAD = 0.3
+HEAT_SCALE = 6.0
+THROTTLE_MINUTES = 1.5
+
+AS_FOUND: Mapping[str, Any] = {"charger": "usb", "charging": True, "battery_scale": 1.0, "heat_scale": 1.0}
+
+_STREAM = Workload(WorkloadKind.STREAM, prompt_tokens=1, gen_tokens=60, threads=1, args=("--interval-ms", "50"))
+
+
+def charging(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
+    """While external power is attached, every energy figure is absent with its reason."""
+    found: list[Check] = []
+    with task.phones.changed(devices, {"charger": "ac", "charging": True}, AS_FOUND):
+        seen = bench.run(devices, {"charging": _STREAM})
+    for device in devices:
+        run = seen[device.id].get("charging")
+        for name in ("energy_j", "energy_counter_j", "energy_per_token_j"):
+            check = f"charging_{name}"
+            if run is None or run.error_class:
+                found.append(not_run(check, device.id, run.message if run else "the run was not planned"))
+            else:
+                found.append(absent(check, device.id, run.row.metrics.get(name)))
+    return found
+
+
+# --- energy -----------------------------------------------------------------------------------------------------------
+
+
+def energy(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
+    """Charge for a while, so that the gauge's sign and unit show; then discharge under a steady load."""
+    steady = ("--burn", "25", "--interval-ms", "500")
+    scale = max(1.0, ENERGY_MINUTES / task.minutes)
+    charge = Workload(WorkloadKind.SUSTAINED, 1, 1, threads=1, minutes=CHARGE_MINUTES, args=steady)
+    drain = Workload(WorkloadKind.BATTERY, 1, 1, threads=1, minutes=task.minutes, args=steady)
+    plugged = {"charger": "ac", "charging": True, "battery_level": 60.0, "battery_scale": scale}
+    with task.phones.changed(devices, plugged, AS_FOUND):
+        charged = bench.run(devices, {"charge": charge})
+        with task.phones.changed(devices, {"charger": "none"}, {"charger": "ac"}):
+            drained = bench.run(devices, {"drain": drain})
+    found: list[Check] = []
+    for device in devices:
+        runs = {**charged[device.id], **drained[device.id]}
+        found += _with_truth(("energy_j", "energy_counter_j", "energy_chain"), device, task, runs, "drain", _energy)
+    return found
+
+
+def _energy(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:
+    drain = runs["drain"]
+    window = drain.window
+    spent = truth.growth("battery_out_j", *window)
+    battery = profiles.load(handle.phone.profile).battery
+    coarse = battery.period_s > COARSE_PERIOD_S or battery.current_step_ua > COARSE_CURRENT_UA
+    observed = [list(runs[name].traces.values()) for name in ("charge", "drain") if name in runs]
+    design = Measured(battery.design_mah, "mAh", "profile")
+    gauge: GaugeCalibration = calibrate(observed, design_mah=design)
+    told = energy_of(list(drain.traces.values()), window, gauge, Unavailable("not needed here"), tokens=None)
+    found: list[Check] = []
+    for name, reading, share, fitted in (
+        ("energy_j", told.energy_j, COARSE_SHARE if coarse else FINE_SHARE, battery.current == "readable"),
+        ("energy_counter_j", told.energy_counter_j, COARSE_SHARE, battery.counter_unit != "none"),
+    ):
+        if not fitted and isinstance(reading, Unavailable):
+            found.append(absent(name, device.id, reading))
+        else:
+            found.append(near_share(name, device.id, spent, reading, share, "J"))
+    return [*found, _chain(device, drain, spent)]
+
+
+def _chain(device: ResolvedDevice, drain: Seen, spent: float) -> Check:
+    """The figure as the measurement itself stored it, by whichever method the phone allows."""
+    stored = drain.metric("energy_j")
+    if isinstance(stored, Unavailable):
+        stored = drain.metric("energy_counter_j")
+    return near_share("energy_chain", device.id, spent, stored, COARSE_SHARE, "J", "as stored with the measurement")
+
+
+# --- gates and load ---------------------------------------------------------------------------------------------------
+
+
+def gate(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
+    """A hot phone is refused by the strict gate; the same phone passes when it is cool."""
+    strict = Gates(mode="strict", max_wait_s=3.0, poll_s=1.0)
+    patient = Gates(mode="strict", max_wait_s=30.0, poll_s=1.0)
+    with task.phones.changed(devices, {"temperature_c": HOT_C}, {"temperature_c": COOL_C}):
+        hot = bench.run(devices, {"hot": _STREAM}, gates=strict)
+    cool = bench.run(devices, {"cool": _STREAM}, gates=patient)
+    found: list[Check] = []
+    for device in devices:
+        for name, runs, expected in (
+            ("hot", hot, ErrorClass.GATE_REFUSED.value),
+            ("cool", cool, "measured"),
+        ):
+            run = runs[device.id].get(name)
+            if run is None or (run.row.attempt == 0 and not run.error_class):
+                found.append(not_run(f"gate_{name}", device.id, "the run was never started"))
+            else:
+                found.append(same(f"gate_{name}", device.id, expected, run.error_class or "measured", run.message))
+    return found
+
+
+def other_load(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
+    """CPU time that someone else takes during a run is in its result, as a figure and as a mark."""
+    with task.phones.changed(devices, {"other_load": OTHER_LOAD}, {"other_load": 0.0}):
+        seen = bench.run(devices, {"other_load": _STREAM})
+
+    def judge(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:
+        del handle
+        run = runs["other_load"]
+        wanted = 100.0 * truth.at("other_load", sum(run.window) / 2)
+        marks = [str(mark) for mark in run.row.provenance.get("marks") or ()]
+        marked = next((mark for mark in marks if mark.startswith("other_load")), "")
+        return [
+            near("other_load_pct", device.id, wanted, run.metric("other_load_pct"), LOAD_POINTS, "%"),
+            same("other_load_mark", device.id, "marked", "marked" if marked else "not marked", marked),
+        ]
+
+    names = ("other_load_pct", "other_load_mark")
+    return [
+        check for device in devices for check in _with_truth(names, device, task, seen[device.id], "other_load", judge)
+    ]
+
+
+# --- throttling -------------------------------------------------------------------------------------------------------
+
+
+def throttle(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
+    """A steady amount of work until the phone caps its clock; one phone after the other, since it takes all cores."""
+    minutes = max(THROTTLE_MINUTES, task.minutes / 2)
+    work = Workload(WorkloadKind.SUSTAINED, 1, 1, threads=8, minutes=minutes, args=("--work-ms", "40"))
+    found: list[Check] = []
+    for device in devices:
+        begin = {"heat_scale": HEAT_SCALE, "temperature_c": 35.0}
+        with task.phones.changed([device], begin, {**AS_FOUND, "temperature_c": COOL_C}):
+            seen = bench.run([device], {"throttle": work})
+        names = ("throttle_onset_s", "throttle_verdict")
+        found += _with_truth(names, device, task, seen[device.id], "throttle", _throttle)
+    return found
+
+
+def _throttle(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:
+    del handle
+    run = runs["throttle"]
+    started, ended = run.window
+    fell = truth.cap_fell_at(started, ended)
+    if fell is None:
+        raise TruthMissing("it never got hot enough to throttle: this machine is too busy for a steady load")
+    heat = run.row.provenance.get("heat") or {}
+    origin = float(heat.get("start_uptime_s", started))
+    verdict = str(heat.get("verdict", "no verdict stored"))
+    return [
+        near("throttle_onset_s", device.id, fell - origin, run.metric("throttle_onset_s"), ONSET_S, "s"),
+        same("throttle_verdict", device.id, "throttled", verdict, str(heat.get("reason", ""))),
+    ]
+
+
+Judging = Callable[[ResolvedDevice, Handle, Mapping[str, Seen], Truth], list[Check]]
+
+
+def _with_truth(
+    names: Sequence[str], device: ResolvedDevice, task: Task, runs: Mapping[str, Seen], run: str, judge: Judging
+) -> list[Check]:
+    """Judge a measured run by the truth of its boot; what stands in the way is told by every check."""
+    seen = runs.get(run)
+    if seen is None or seen.error_class or not seen.truth:
+        why = seen.message if seen else ""
+        return [not_run(name, device.id, why or f"{PROGRAM} did not come to its end") for name in names]
+    handle = task.phones.of(device)
+    try:
+        return judge(device, handle, runs, handle.truth(str(seen.row.provenance.get("boot_id", ""))))
+    except (TruthMissing, KeyError) as missing:
+        return [not_run(name, device.id, str(missing)) for name in names]
