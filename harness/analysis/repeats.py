@@ -164,7 +164,8 @@ def needed(values_by_metric: Mapping[str, Sequence[float]], *, made: int) -> Rep
     measured = max(map(len, values.values()), default=0)
     if measured < AUTO_LEAST:
         return _too_few(measured, made)
-    widths = {name: half_width(found) for name, found in values.items()}
+    # Two values that happen to be close say nothing: a metric that is often absent is not known.
+    widths = {name: half_width(found) if len(found) >= AUTO_LEAST else math.inf for name, found in values.items()}
     wide = {name: width for name, width in widths.items() if width > WITHIN}
     if not wide:
         return RepeatDecision("enough", 0, f"{_told(widths)}, {measured} repetitions")
@@ -192,7 +193,7 @@ def _told(widths: Mapping[str, float]) -> str:
     return ", ".join(
         f"{METRICS[name].title.lower()} known within ±{100 * width:.1f} %"
         if width < math.inf
-        else f"{METRICS[name].title.lower()} without an interval"
+        else f"{METRICS[name].title.lower()} not measured often enough"
         for name, width in widths.items()
     )
 

@@ -87,11 +87,12 @@ def test_the_widest_headline_metric_decides() -> None:
     assert "prefill" in decision.reason and "decode" not in decision.reason
 
 
-def test_a_metric_that_one_repetition_has_is_not_known() -> None:
-    assert needed({"decode_tps": CLOSE, "prefill_tps": [100.0]}, made=5).outcome == "more"
-    after = needed({"decode_tps": [30.0] * 15, "prefill_tps": [100.0]}, made=15)
+@pytest.mark.parametrize("seldom", [[100.0], [100.0, 100.1]])
+def test_a_metric_that_few_repetitions_have_is_not_known(seldom: list[float]) -> None:
+    assert needed({"decode_tps": CLOSE, "prefill_tps": seldom}, made=5).outcome == "more"
+    after = needed({"decode_tps": [30.0] * 15, "prefill_tps": seldom}, made=15)
     assert after.outcome == "unstable"
-    assert "prefill without an interval" in after.reason
+    assert "prefill not measured often enough" in after.reason
 
 
 def test_what_wanders_after_fifteen_is_unstable_with_its_width() -> None:
