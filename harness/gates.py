@@ -174,13 +174,7 @@ def evaluate(
     ]
     if not gates.power_saver:
         checks.append(_switch(of("power_saver"), "power_saver", False, "switch power saver off on the phone"))
-    if wanted is not None and wanted.screen != "keep":
-        advice = f"somebody switched the screen; farm sets it {wanted.screen} when a run begins"
-        checks.append(_switch(of("screen_on"), "screen_on", wanted.screen == "on", advice))
-    if wanted is not None and wanted.airplane_mode == "on":
-        advice = "somebody ended airplane mode; farm sets it when a run begins"
-        checks.append(_switch(of("airplane_mode"), "airplane_mode", True, advice))
-    return tuple(checks)
+    return (*checks, *(() if wanted is None else _still_set(wanted, of("screen_on"), of("airplane_mode"))))
 
 
 def failing(checks: Iterable[GateCheck]) -> tuple[GateCheck, ...]:
@@ -243,6 +237,21 @@ def _switch(reading: Reading, name: str, on: bool, advice: str) -> GateCheck:
         return GateCheck(name, "unknown", reading.reason, words, "operator", advice)
     is_on = reading.value != 0
     return GateCheck(name, "pass" if is_on == on else "fail", "on" if is_on else "off", words, "operator", advice)
+
+
+def _still_set(wanted: PhoneSettings, screen: Reading, airplane: Reading) -> tuple[GateCheck, ...]:
+    """Whether the phone is as farm set it; one that is to stay awake and sleeps may suspend in the middle of a run."""
+    checks = []
+    if wanted.screen == "off":
+        advice = "somebody switched the screen on; farm switches it off when a run begins"
+        checks.append(_switch(screen, "screen_on", False, advice))
+    elif wanted.screen == "on" or wanted.stay_awake:
+        advice = "the phone fell asleep though it is to stay awake: take its lock screen away, or plug it in"
+        checks.append(_switch(screen, "screen_on", True, advice))
+    if wanted.airplane_mode == "on":
+        advice = "somebody ended airplane mode; farm sets it when a run begins"
+        checks.append(_switch(airplane, "airplane_mode", True, advice))
+    return tuple(checks)
 
 
 def _override(reading: Reading, name: str, command: str) -> GateCheck:

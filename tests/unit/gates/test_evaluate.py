@@ -109,7 +109,9 @@ def test_power_saver_may_be_allowed() -> None:
 @pytest.mark.parametrize(
     ("wanted", "changed", "fails"),
     [
-        (PhoneSettings(), {"screen_on": 0, "airplane_mode": 0}, ()),
+        (PhoneSettings(stay_awake=False), {"screen_on": 0, "airplane_mode": 0}, ()),
+        (PhoneSettings(), {"screen_on": 1, "airplane_mode": 0}, ()),
+        (PhoneSettings(), {"screen_on": 0}, ("screen_on",)),
         (PhoneSettings(screen="on"), {"screen_on": 0}, ("screen_on",)),
         (PhoneSettings(screen="off"), {"screen_on": 1}, ("screen_on",)),
         (PhoneSettings(screen="off"), {"screen_on": 0}, ()),
