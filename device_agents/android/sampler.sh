@@ -1,6 +1,6 @@
 # Samples a running process and the phone around it until the process ends.
 #
-#   sh sampler.sh JOBDIR RUNNER_PID memory_s files_s services_s max_s
+#   sh sampler.sh JOBDIR RUNNER_PID memory_s files_s services_s max_s [floor_kb]
 #
 # Appends lines to JOBDIR/samples; every line is one write of under 512 bytes, so that what a killed phone leaves is
 # readable up to its last line. Fields of the header are separated by tabs, UPTIME is that of /proc/uptime in seconds:
@@ -12,13 +12,20 @@
 #   m UPTIME HWM RSS ANON FILE SWAP       memory of the process in kB ("-": not given)
 #   f UPTIME KEY=VALUE ...                the files of the channels, by key
 #   c UPTIME cpu USER NICE SYSTEM ...     CPU time of the phone
+#   p UPTIME USER SYSTEM THREADS          CPU time of the process in ticks of 10 ms, and its threads
+#   a UPTIME LISTS CPUSET                 cores its threads may use: the different lists, joined by ";"
+#   watchdog UPTIME AVAILABLE_KB          the phone's available memory fell below floor_kb: the process was killed
 #   s UPTIME UPTIME2 STATUS SERVICE       an answer of `dumpsys SERVICE`, asked and complete at these times; ...
 #   | LINE                                ... its lines ...
 #   e SERVICE                             ... and its end
 #   end UPTIME REASON
 #
-# Shell builtins only in the loop: a fork per value costs more than a hundred reads. TERM takes a last memory sample and
-# ends it; so does the end of the process, and max_s in any case.
+# Shell builtins only in the loop: a fork per value costs more than a hundred reads. TERM takes a last sample of memory,
+# asks for meminfo, and ends it; so does the end of the process, and max_s in any case. The services are asked at the
+# start and once more at the end.
+#
+# What was discovered is kept in the file `sampler.sources` beside this script, for the build of the system and the number
+# of thermal zones that stand in its first line; it is used when every source still answers as it did.
 
 # A failed redirection prints through "2>/dev/null" of its own command in mksh, so silence comes first.
 exec 2>/dev/null
@@ -62,8 +69,11 @@ to_hundredths "${3:-0.1}"; memory_period=$((hundredths > 0 ? hundredths : 10))
 to_hundredths "${4:-0.5}"; files_period=$((hundredths > 0 ? hundredths : 50))
 to_hundredths "${5:-1}"; services_period=$((hundredths > 0 ? hundredths : 100))
 to_hundredths "${6:-3600}"; limit=$((started + hundredths))
+floor=${7:-0}
+guard_period=50 guard_due=$started
+placement_period=500 placement_due=$((started + 100))
 
-# Start time and state of the process, into $start_time and $state; both empty when it is gone.
+# Start time, state, CPU time and threads of the process; the first two are empty when it is gone.
 identify() {
   line= start_time= state=
   read -r line </proc/"$pid"/stat || return 1
@@ -71,7 +81,7 @@ identify() {
   IFS=' '
   set -f
   set -- $line
-  state=$1
+  state=$1 user=${12} system=${13} threads=${18}
   shift 19
   start_time=$1
 }
@@ -123,6 +133,67 @@ pick() {
   return 0
 }
 
+# Kilobytes that the phone can still give, into $available; empty where its kernel does not say.
+if [ -n "$KSH_VERSION" ]; then
+  eval 'read_available() { set -f; IFS="$tab $nl"; pick_available $(</proc/meminfo); }'
+else
+  read_available() {
+    available=
+    while IFS="$tab " read -r key value ignored; do
+      [ "$key" = MemAvailable: ] && available=$value && break
+    done </proc/meminfo
+  }
+fi
+pick_available() {
+  available=
+  [ "$7" = MemAvailable: ] || while [ $# -gt 1 ] && [ "$1" != MemAvailable: ]; do shift; done
+  if [ "$1" = MemAvailable: ]; then available=$2; elif [ "$7" = MemAvailable: ]; then available=$8; fi
+}
+
+# Ends the process before the phone hangs for lack of memory; its parent finds the reason in the file ended_by.
+guard() {
+  guard_due=$((now + guard_period))
+  read_available
+  [ -n "$available" ] && [ "$available" -lt "$floor" ] && alive || return 0
+  say "watchdog $up $available"
+  [ -e "$dir/ended_by" ] || say watchdog >"$dir/ended_by"
+  kill -KILL "-$pid" || kill -KILL "$pid"
+  floor=0
+}
+
+# The list of cores in the status file of a thread, into $allowed.
+if [ -n "$KSH_VERSION" ]; then
+  eval 'read_allowed() {
+    allowed=
+    text=$(<"$1")
+    case $text in *Cpus_allowed_list:*) ;; *) return ;; esac
+    allowed=${text#*Cpus_allowed_list:}
+    allowed=${allowed%%"$nl"*}
+    allowed=${allowed##*[$tab ]}
+  }'
+else
+  read_allowed() {
+    allowed=
+    while IFS="$tab " read -r key value ignored; do
+      [ "$key" = Cpus_allowed_list: ] && allowed=$value && break
+    done <"$1"
+  }
+fi
+
+sample_placement() {
+  placement_due=$((now + placement_period))
+  lists= cpuset=
+  set +f
+  for status in /proc/"$pid"/task/*/status; do
+    read_allowed "$status"
+    [ -n "$allowed" ] && [ ${#lists} -lt 300 ] || continue
+    case ";$lists;" in *";$allowed;"*) ;; *) lists=$lists${lists:+;}$allowed ;; esac
+  done
+  set -f
+  IFS= read -r cpuset </proc/"$pid"/cpuset
+  [ -z "$lists" ] || say "a $up $lists ${cpuset:--}"
+}
+
 sample_memory() {
   hwm=- rss=- anon=- file=- swap=-
   read_status
@@ -139,13 +210,12 @@ sample_files() {
     [ ${#out} -gt 400 ] && say "$out" && out="f $up"
   done
   IFS="$tab "
-  while read -r key value ignored; do
-    [ "$key" = MemAvailable: ] && out="$out ma=$value" && break
-  done </proc/meminfo
-  say "$out"
+  read_available
+  say "$out${available:+ ma=$available}"
   line=
-  read -r line </proc/stat
+  IFS= read -r line </proc/stat
   say "c $up $line"
+  say "p $up $user $system $threads"
 }
 
 # One memory sample if one is due; called inside the discovery too, which takes long on phones with many zones.
@@ -156,6 +226,14 @@ tick_memory() {
     sample_memory
     memory_due=$((memory_due + (now - memory_due) / memory_period * memory_period + memory_period))
   fi
+  [ "$floor" -le 0 ] || [ "$now" -lt "$guard_due" ] || guard
+}
+
+# A line of the header, kept for the next time.
+header=
+declare_source() {
+  say "$1"
+  header=$header$1$nl
 }
 
 # One source: KEY NAME UNIT PATH.
@@ -164,12 +242,12 @@ offer() {
   value=
   read -r value <"$4"
   if [ -n "$value" ]; then
-    say "channel$tab$1$tab$2$tab$3$tab$4"
+    declare_source "channel$tab$1$tab$2$tab$3$tab$4"
     sources="$sources$1=$4$nl"
   else
     why=$(cat "$4" 2>&1)
     why=${why##*: }
-    say "absent$tab$2$tab$4$tab${why:-it is empty}"
+    declare_source "absent$tab$2$tab$4$tab${why:-it is empty}"
   fi
   tick_memory
 }
@@ -178,7 +256,7 @@ offer() {
 none_in() {
   why=$(ls "$2" 2>&1 >/dev/null)
   why=${why##*: }
-  say "absent$tab$1$tab$2$tab${why:-the folder has none}"
+  declare_source "absent$tab$1$tab$2$tab${why:-the folder has none}"
 }
 
 discover() {
@@ -209,6 +287,66 @@ discover() {
   [ -n "$found" ] || none_in zone.temperature /sys/class/thermal
 }
 
+# Whether the source of a kept line answers as it did then: a value of the same zone, or none.
+answers() {
+  value=
+  case $1 in
+  channel*)
+    path=${1##*"$tab"}
+    read -r value <"$path"
+    [ -n "$value" ] || return 1
+    case $path in
+    */thermal_zone*)
+      IFS= read -r value <"${path%/*}/type"
+      case $1 in *"${tab}zone.${value:-${path%/*}}.temperature$tab"*) ;; *"${tab}zone.thermal_zone"*) ;; *) return 1 ;; esac
+      ;;
+    esac
+    ;;
+  absent*)
+    path=${1%"$tab"*}
+    read -r value <"${path##*"$tab"}"
+    [ -z "$value" ]
+    ;;
+  *) return 1 ;;
+  esac
+}
+
+# Takes the sources from the file of an earlier time; fails when it is of another build or a source has changed.
+recall() {
+  [ -n "$fingerprint" ] || return 1
+  kept=
+  {
+    line=
+    IFS= read -r line
+    [ "$line" = "$version" ] || return 1
+    while IFS= read -r line; do
+      answers "$line" || return 1
+      kept=$kept$line$nl
+      tick_memory
+    done
+  } <"$kept_in" || return 1
+  set -f
+  IFS=$nl
+  for line in $kept; do
+    say "$line"
+    case $line in channel*) key=${line#*"$tab"} sources="$sources${key%%"$tab"*}=${line##*"$tab"}$nl" ;; esac
+  done
+  IFS="$tab "
+  [ -n "$kept" ]
+}
+
+# What this build of the system has, from the kept file or by looking.
+find_sources() {
+  kept_in=${0%/*}/sampler.sources
+  fingerprint=$(getprop ro.build.fingerprint)
+  set +f
+  set -- /sys/class/thermal/thermal_zone*
+  version="farm-sources 1 $# $fingerprint"
+  recall && return
+  discover
+  [ -n "$fingerprint" ] && say "$version$nl${header%"$nl"}" >"$kept_in.$$" && mv -f "$kept_in.$$" "$kept_in"
+}
+
 # Waits $1 hundredths: on a fifo that nobody writes to where the shell's read can time out, else by sleep.
 wait_fifo() { IFS= read -r -t "$seconds" ignored <&3; }
 wait_sleep() { sleep "$seconds"; }
@@ -232,6 +370,58 @@ choose_way() {
   [ $((now - before)) -ge 4 ] && [ $((now - before)) -le 40 ] || way=wait_sleep
 }
 
+# Writes what a service answered: SERVICE FILE, with $before, $up and $status.
+answer() {
+  say "s $before $up $status $1"
+  skip=
+  while IFS= read -r line; do
+    case $line in
+    # Stale values and constants: most of the text, and never used.
+    *'Cached temperatures:'*) skip=1 ;;
+    *'HAL Ready:'*) skip= ;;
+    *'static thresholds'*) break ;;
+    esac
+    [ -z "$skip" ] && [ ${#line} -lt 400 ] && say "| $line"
+  done <"$2"
+  say "e $1"
+}
+
+runs() {
+  line=
+  read -r line </proc/"$1"/stat || return 1
+  case ${line##*') '} in '' | Z* | X*) return 1 ;; esac
+}
+
+# Asks one service a last time, with its arguments; gives it up at $patience.
+ask_once() {
+  clock; before=$up
+  dumpsys "$@" >"$dir/sampler.last" 2>&1 &
+  asked=$!
+  while runs "$asked" && [ "$now" -lt "$patience" ]; do
+    pause 3
+    clock
+  done
+  if runs "$asked"; then
+    kill -KILL "$asked"
+    wait "$asked"
+    return
+  fi
+  wait "$asked"
+  status=$?
+  clock
+  answer "$1" "$dir/sampler.last"
+}
+
+# The state in which the phone is left, so that both ends of a case have one. Within 1.5 s: somebody waits for it.
+ask_at_end() {
+  command -v dumpsys >/dev/null || return
+  clock
+  patience=$((now + 150))
+  [ "$ending" = asked ] && alive && ask_once meminfo "$pid"
+  ask_once battery
+  ask_once thermalservice
+}
+
 # The services, in a process of its own: a dumpsys takes tens of milliseconds and may hang.
 services() {
   asked=
@@ -246,18 +436,7 @@ services() {
       wait $asked
       status=$?
       clock
-      say "s $before $up $status $service"
-      skip=
-      while IFS= read -r line; do
-        case $line in
-        # Stale values and constants: most of the text, and never used.
-        *'Cached temperatures:'*) skip=1 ;;
-        *'HAL Ready:'*) skip= ;;
-        *'static thresholds'*) break ;;
-        esac
-        [ -z "$skip" ] && [ ${#line} -lt 400 ] && say "| $line"
-      done <"$dir/sampler.part"
-      say "e $service"
+      answer "$service" "$dir/sampler.part"
     done
     # Not a phone: there is no such program.
     [ "$status" -ne 127 ] || return
@@ -279,7 +458,7 @@ say "note${tab}process$tab$pid $born"
 say "note${tab}periods$tab$memory_period $files_period $services_period hundredths"
 services &
 helper=$!
-discover
+find_sources
 clock
 files_due=$now
 while [ -z "$ending" ]; do
@@ -290,16 +469,24 @@ while [ -z "$ending" ]; do
   if [ "$now" -ge "$files_due" ]; then
     alive || { ending=gone; break; }
     sample_files
+    [ "$now" -lt "$placement_due" ] || sample_placement
     files_due=$((files_due + (now - files_due) / files_period * files_period + files_period))
   fi
   next=$memory_due
   [ "$files_due" -lt "$next" ] && next=$files_due
+  [ "$floor" -gt 0 ] && [ "$guard_due" -lt "$next" ] && next=$guard_due
   [ "$limit" -lt "$next" ] && next=$limit
   clock
   pause $((next - now))
 done
 clock
-[ "$ending" = gone ] || sample_memory
-say "end $up $ending"
+if [ "$ending" != gone ]; then
+  alive && say "p $up $user $system $threads"
+  sample_memory
+fi
+trap '' TERM INT
 kill "$helper"
-rm -f "$dir/sampler.part"
+[ "$ending" = limit ] || ask_at_end
+clock
+say "end $up $ending"
+rm -f "$dir/sampler.part" "$dir/sampler.last"

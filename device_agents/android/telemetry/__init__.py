@@ -13,13 +13,26 @@ from device_agents.android.telemetry.proc import (
     parse_proc_stat,
     parse_proc_status,
 )
-from device_agents.android.telemetry.samples import parse_live, parse_samples
+from device_agents.android.telemetry.sample_lines import Placement, cores_of
+from device_agents.android.telemetry.samples import (
+    WatchdogKill,
+    overrides,
+    parse_live,
+    parse_placements,
+    parse_sampled_meminfo,
+    parse_samples,
+    parse_watchdog,
+)
 from device_agents.android.telemetry.storage import parse_df, parse_dumpsys_meminfo
 from device_agents.android.telemetry.system import parse_getprop, parse_lmkd, parse_tombstone
 from device_agents.android.telemetry.thermal import parse_thermal_zones, parse_thermalservice
 
 __all__ = [
+    "Placement",
+    "WatchdogKill",
+    "cores_of",
     "cpuinfo_readings",
+    "overrides",
     "parse_cpuinfo",
     "parse_df",
     "parse_dumpsys_battery",
@@ -29,12 +42,15 @@ __all__ = [
     "parse_jetsam",
     "parse_live",
     "parse_lmkd",
+    "parse_placements",
     "parse_proc_meminfo",
     "parse_proc_stat",
     "parse_proc_status",
+    "parse_sampled_meminfo",
     "parse_samples",
     "parse_thermal_zones",
     "parse_thermalservice",
     "parse_tombstone",
     "parse_uevent",
+    "parse_watchdog",
 ]

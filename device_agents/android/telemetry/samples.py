@@ -19,7 +19,8 @@ from device_agents.android.telemetry.battery import (
     temperature_reading,
 )
 from device_agents.android.telemetry.proc import kib_reading
-from device_agents.android.telemetry.sample_lines import Answer, FileSource, RawSamples, sort_lines
+from device_agents.android.telemetry.sample_lines import Answer, FileSource, Placement, RawSamples, sort_lines
+from device_agents.android.telemetry.storage import parse_dumpsys_meminfo
 from device_agents.android.telemetry.text import EINVAL, number, within
 from device_agents.android.telemetry.thermal import (
     SENSOR_C,
@@ -57,6 +58,9 @@ _SERVICE_CHANNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 }
 _FILES_FIRST = frozenset({"battery.voltage", "battery.charge_counter", "cpu.temperature"})
 """Channels for which the kernel's file wins over dumpsys, being fresher; for others dumpsys does, being filtered."""
+
+USER_HZ = 100
+"""Clock ticks per second in /proc/stat and /proc/PID/stat, the same on every Linux of today (proc(5))."""
 
 LEAST_CURRENT_A = 0.005
 """A phone that is awake and busy draws some tens of mA at least."""
@@ -106,7 +110,7 @@ def parse_samples(data: bytes) -> tuple[Trace, ...]:
     """
     raw = sort_lines(data)
     traces: dict[str, Trace] = {}
-    for trace in (*_memory(raw), *_from_files(raw), *_cpu_busy(raw)):
+    for trace in (*_memory(raw), *_from_files(raw), *_cpu_busy(raw), *_cpu_times(raw)):
         traces[trace.channel.name] = trace
     for trace in tuple(_hottest_zones(traces.values())):
         traces[trace.channel.name] = trace
@@ -190,6 +194,53 @@ def parse_live(data: bytes) -> dict[str, float]:
     return live
 
 
+def parse_placements(data: bytes) -> tuple[Placement, ...]:
+    """Where the threads of the process were allowed to run, by time; empty when it was not looked at."""
+    return tuple(sort_lines(data).placements)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchdogKill:
+    """The sampler ended the process because the phone's available memory was below the floor."""
+
+    uptime_s: float
+    available_mb: float
+
+
+def parse_watchdog(data: bytes) -> WatchdogKill | None:
+    """The line that the sampler leaves when it ends the process; None when it did not."""
+    found = sort_lines(data).watchdog
+    return None if found is None else WatchdogKill(found[0], found[1] * 1024 / MEGABYTE)
+
+
+def parse_sampled_meminfo(data: bytes) -> dict[str, Reading]:
+    """`dumpsys meminfo` of the process at the end, as `parse_dumpsys_meminfo` reads it.
+
+    A process that ends by itself is gone before it can be asked for, so all of it is unavailable then.
+    """
+    answers = [answer for answer in sort_lines(data).answers if answer.service == "meminfo"]
+    if not answers:
+        none = Unavailable("the process ended by itself, and dumpsys meminfo is asked only while it lives")
+        return dict.fromkeys(parse_dumpsys_meminfo(b""), none)
+    if answers[-1].status != "0":
+        failed = Unavailable(f"dumpsys meminfo ended with {answers[-1].status}")
+        return dict.fromkeys(parse_dumpsys_meminfo(b""), failed)
+    return parse_dumpsys_meminfo(answers[-1].text)
+
+
+def overrides(data: bytes) -> Mapping[str, tuple[Reading, Reading]]:
+    """battery_override and thermal_override of the first and of the last answer of their services (1: somebody froze
+    the report, see the parsers); unavailable where a service did not answer."""
+    raw = sort_lines(data)
+    found: dict[str, tuple[Reading, Reading]] = {}
+    for service, name in (("battery", "battery_override"), ("thermalservice", "thermal_override")):
+        answers = [answer for answer in raw.answers if answer.service == service and answer.status == "0"]
+        none = Unavailable(f"dumpsys {service} was not answered while the process ran")
+        first, last = (_read_service(answers[at]).get(name, none) if answers else none for at in (0, -1))
+        found[name] = (first, last)
+    return found
+
+
 # --- traces -----------------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +261,22 @@ def _cpu_busy(raw: RawSamples) -> Iterator[Trace]:
         if total > 0:
             series.add(uptime_s, within(100 * busy / total, "%", source, (0, 100), 100 / total))
     yield series.trace("cpu.busy")
+
+
+def _cpu_times(raw: RawSamples) -> Iterator[Trace]:
+    """CPU time that has been used, in seconds: of the phone since its boot, and of the process since its start."""
+    step = 1 / USER_HZ
+    runner = _Series("s", "/proc/PID/stat utime + stime", reason="the process's /proc/PID/stat was not read")
+    busy = _Series("s", "/proc/stat, all cores, not idle", reason="/proc/stat was not read")
+    total = _Series("s", "/proc/stat, all cores", reason="/proc/stat was not read")
+    for uptime_s, process in raw.process:
+        runner.add(uptime_s, Measured((process.user + process.system) / USER_HZ, "s", runner.source, step))
+    for uptime_s, phone in raw.ticks:
+        busy.add(uptime_s, Measured(phone.busy / USER_HZ, "s", busy.source, step))
+        total.add(uptime_s, Measured(phone.total / USER_HZ, "s", total.source, step))
+    yield runner.trace("runner.cpu_time")
+    yield busy.trace("cpu.busy_time")
+    yield total.trace("cpu.total_time")
 
 
 def _from_files(raw: RawSamples) -> Iterator[Trace]:

@@ -257,7 +257,7 @@ mv pid.new pid
 timer=$!
 sampler_pid=
 if [ -n "$sampler" ]; then
-  (detach sh "$sampler" "$folder" "$pid" "$memory_s" "$files_s" "$services_s" "$sampler_max") > /dev/null < /dev/null &
+  (detach sh "$sampler" "$folder" "$pid" "$memory_s" "$files_s" "$services_s" "$sampler_max" "$floor_kb") > /dev/null < /dev/null &
   sampler_pid=$!
 fi
 note_placement "$pid"

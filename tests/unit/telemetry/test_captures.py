@@ -887,7 +887,7 @@ def test_every_known_capture_is_expected_or_listed_with_a_reason() -> None:
 
 def test_no_parser_stumbles_over_any_capture(captures: Path) -> None:
     """Also over captures that no table here knows, and over those that are another parser's."""
-    parsers = [getattr(telemetry, name) for name in telemetry.__all__]
+    parsers = [getattr(telemetry, name) for name in telemetry.__all__ if name.startswith("parse_")]
     parsers += [source.ignored for source in SOURCES.values()]
     files = [path for path in sorted(captures.rglob("*")) if path.is_file()]
     assert files

@@ -26,7 +26,11 @@ PARSERS: tuple[Callable[[bytes], object], ...] = (
     telemetry.parse_ioregistry,
     telemetry.parse_jetsam,
     telemetry.parse_live,
+    telemetry.overrides,
     telemetry.parse_lmkd,
+    telemetry.parse_placements,
+    telemetry.parse_sampled_meminfo,
+    telemetry.parse_watchdog,
     telemetry.parse_proc_meminfo,
     telemetry.parse_proc_stat,
     telemetry.parse_proc_status,
@@ -71,7 +75,14 @@ s 100.15 100.20 0 thermalservice
 | \tTemperature{mValue=34.6, mType=3, mName=SKIN, mStatus=0}
 e thermalservice
 f 100.60 p0c=1824000 bi=-22 z0=42200 ma=1000000
+p 100.60 40 3 9
+a 100.60 0-3;4-7 /top-app
+watchdog 100.60 90000
 c 100.60 cpu  30 0 20 120 0 0 0 0 0 0
+s 100.61 100.69 0 meminfo
+| ** MEMINFO in pid 7 [x] **
+|    TOTAL PSS:   500 TOTAL RSS:   900
+e meminfo
 end 100.70 gone
 """
 

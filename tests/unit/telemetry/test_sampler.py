@@ -14,8 +14,14 @@ from pathlib import Path
 import pytest
 
 import device_agents.android
-from device_agents.android.telemetry import parse_live, parse_samples
-from harness.model import Trace
+from device_agents.android.telemetry import (
+    parse_live,
+    parse_placements,
+    parse_sampled_meminfo,
+    parse_samples,
+    parse_watchdog,
+)
+from harness.model import Measured, Trace
 
 SCRIPT = Path(device_agents.android.__file__).with_name("sampler.sh").read_text(encoding="utf-8")
 SHELLS = [name for name in ("mksh", "bash", "dash", "busybox") if shutil.which(name)]
@@ -58,10 +64,18 @@ class Bench:
         file.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
         file.chmod(0o755)
 
-    def start(self, *, pid: int | None = None, max_s: str = "15", services_s: str = "0.1") -> subprocess.Popen[bytes]:
+    def build(self, fingerprint: str) -> None:
+        file = self.root / "bin" / "getprop"
+        file.write_text(f"#!/bin/sh\necho {fingerprint}\n", encoding="utf-8")
+        file.chmod(0o755)
+
+    def start(
+        self, *, pid: int | None = None, max_s: str = "15", services_s: str = "0.1", floor_kb: str = "0"
+    ) -> subprocess.Popen[bytes]:
         script = self.root / "sampler.sh"
         script.write_text(self.program, encoding="utf-8")
         argv = [*self.shell, str(script), str(self.job), str(pid or self.runner.pid), "0.05", "0.1", services_s, max_s]
+        argv.append(floor_kb)
         path = f"{self.root / 'bin'}:{os.environ['PATH']}"
         process = subprocess.Popen(
             argv,
@@ -247,3 +261,102 @@ def test_samples_keep_to_their_schedule(bench: Bench) -> None:
     # 0.05 s asked for; a busy machine may lose some, but must not drift: the stamps stay on the grid of the start.
     assert len(times) >= 15
     assert times[-1] - times[0] >= 1.2
+
+
+def test_cpu_time_and_placement_of_the_process(bench: Bench) -> None:
+    bench.runner.kill()
+    bench.runner = subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"], stdin=subprocess.PIPE)
+    bench.started.append(bench.runner)
+    sampler = bench.start()
+    until(lambda: "\na " in bench.text() and bench.text().count("\np ") > 3, "a placement")
+    bench.runner.kill()
+    bench.runner.wait(LIMIT_S)
+    sampler.communicate(timeout=LIMIT_S)
+    found = bench.traces()
+    spent = found["runner.cpu_time"]
+    assert spent.values[-1] > spent.values[0]
+    assert spent.values[-1] - spent.values[0] <= spent.uptime_s[-1] - spent.uptime_s[0] + 0.05
+    assert set(spent.uptime_s) <= set(found["cpu.busy_time"].uptime_s)
+    (placement, *_) = parse_placements(bench.text().encode())
+    assert placement.cores == os.sched_getaffinity(0)
+
+
+def test_below_the_floor_of_memory_the_group_of_the_process_is_ended(bench: Bench) -> None:
+    group = subprocess.Popen(["/bin/sh", "-c", "sleep 600 & wait"], start_new_session=True)
+    bench.started.append(group)
+    # No machine has as much: every reading is below.
+    sampler = bench.start(pid=group.pid, floor_kb="2000000000")
+    sampler.communicate(timeout=LIMIT_S)
+    assert group.wait(LIMIT_S) == -signal.SIGKILL
+    kill = parse_watchdog(bench.text().encode())
+    assert kill is not None
+    assert kill.available_mb > 1
+    assert (bench.job / "ended_by").read_text() == "watchdog\n"
+    assert bench.text().count("\nwatchdog ") == 1
+    assert bench.text().splitlines()[-1].endswith(" gone")
+
+
+def test_above_the_floor_the_process_is_left_alone(bench: Bench) -> None:
+    bench.start(max_s="1.2", floor_kb="1").communicate(timeout=LIMIT_S)
+    assert bench.runner.poll() is None
+    assert parse_watchdog(bench.text().encode()) is None
+    assert not (bench.job / "ended_by").exists()
+
+
+def test_services_are_asked_at_both_ends_and_meminfo_while_the_process_lives(bench: Bench) -> None:
+    bench.dumpsys('case $1 in meminfo) echo "** MEMINFO in pid $2 [x] **";; *) echo "  level: 55";; esac')
+    sampler = bench.start(services_s="600")
+    until(lambda: "e thermalservice" in bench.text(), "the first answers")
+    first = bench.text().count("e battery")
+    sampler.send_signal(signal.SIGTERM)
+    sampler.communicate(timeout=LIMIT_S)
+    assert bench.text().count("\ne battery") == first + 1
+    assert bench.text().count("\ne thermalservice") == first + 1
+    pid = parse_sampled_meminfo(bench.text().encode())["pid"]
+    assert isinstance(pid, Measured)
+    assert pid.value == bench.runner.pid
+
+
+def test_a_service_that_hangs_at_the_end_is_given_up(bench: Bench) -> None:
+    note = bench.root / "asked"
+    bench.dumpsys(f'[ -e {note} ] || {{ [ "$1" = battery ] || : >{note}; exit 0; }}; exec sleep 600')
+    sampler = bench.start(services_s="600")
+    until(lambda: "e thermalservice" in bench.text(), "the first answers")
+    started = time.monotonic()
+    bench.end_runner()
+    sampler.communicate(timeout=LIMIT_S)
+    assert time.monotonic() - started < 8
+    assert bench.text().splitlines()[-1].endswith(" gone")
+
+
+def test_sources_are_discovered_once_per_build(bench: Bench) -> None:
+    bench.build("brand/phone:15/A")
+    bench.put("class/thermal/thermal_zone0/type", "cpu 0")
+    value = bench.put("class/thermal/thermal_zone0/temp", "41200")
+    kept = bench.root / "sampler.sources"
+
+    def sampled() -> dict[str, Trace]:
+        (bench.job / "samples").unlink(missing_ok=True)
+        bench.start(max_s="0.5").communicate(timeout=LIMIT_S)
+        return bench.traces()
+
+    found = sampled()
+    assert set(found["zone.cpu 0.temperature"].values) == {41.2}
+    text = kept.read_text(encoding="utf-8")
+    assert text.splitlines()[0] == "farm-sources 1 1 brand/phone:15/A"
+    # A line that only the kept file can hold shows that it is used.
+    kept.write_text(text + "absent\tbattery.power\t/nowhere\tkept words\n", encoding="utf-8")
+    again = sampled()
+    assert again["battery.power"].channel.absent == "kept words"
+    assert set(again["zone.cpu 0.temperature"].values) == {41.2}
+    assert set(again) == {*found, "battery.power"}
+    # A source that has changed: all are looked at again.
+    value.with_name("type").write_text("gpu\n")
+    changed = sampled()
+    assert "zone.gpu.temperature" in changed
+    assert "battery.power" not in changed
+    # Another build.
+    kept.write_text(kept.read_text() + "absent\tbattery.power\t/nowhere\tkept words\n", encoding="utf-8")
+    bench.build("brand/phone:16/B")
+    assert "battery.power" not in sampled()
+    assert "phone:16/B" in kept.read_text(encoding="utf-8")

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from device_agents.android.telemetry import parse_live, parse_samples
-from harness.model import Trace
+from device_agents.android.telemetry import (
+    Placement,
+    WatchdogKill,
+    cores_of,
+    overrides,
+    parse_live,
+    parse_placements,
+    parse_sampled_meminfo,
+    parse_samples,
+    parse_watchdog,
+)
+from harness.model import Measured, Trace, Unavailable
 
 HEADER = b"""farm-samples 1
 note\tshell\tmksh
@@ -182,3 +192,61 @@ def test_live_view_from_the_tail_of_the_file() -> None:
     assert parse_live(service(1, "battery", BATTERY))["temperature_c"] == 30.1
     assert parse_live(b"m 1.00 3000 2000 1 1 0\n") == {"memory_mb": 2.048}
     assert parse_live(b"") == {}
+
+
+def test_cpu_time_of_others_follows_from_the_phones_and_the_runners() -> None:
+    text = (
+        b"c 100.11 cpu  100 0 100 800 0 0 0 0 0 0\np 100.11 50 10 9\n"
+        b"c 101.11 cpu  190 0 110 800 0 0 0 0 0 0\np 101.11 120 20 9\n"
+    )
+    found = traces(text)
+    assert list(found["runner.cpu_time"].values) == pytest.approx([0.6, 1.4])
+    assert list(found["cpu.busy_time"].values) == pytest.approx([2, 3])
+    assert list(found["cpu.total_time"].values) == pytest.approx([10, 11])
+    assert found["runner.cpu_time"].uptime_s == found["cpu.busy_time"].uptime_s
+    assert found["runner.cpu_time"].channel.resolution == 0.01
+
+
+def test_a_file_of_an_older_sampler_has_no_cpu_time_of_the_process() -> None:
+    assert "was not read" in traces(HEADER + BODY)["runner.cpu_time"].channel.absent
+
+
+def test_placements_keep_every_list_of_the_threads() -> None:
+    first, second = parse_placements(b"a 101.00 0-3;4-7 /top-app\na 106.00 7 -\na 107.00 torn /x\na 108.00 0-\n")
+    assert first == Placement(101.0, ("0-3", "4-7"), "/top-app")
+    assert first.cores == frozenset(range(8))
+    assert second == Placement(106.0, ("7",), "")
+    assert parse_placements(HEADER + BODY) == ()
+
+
+def test_a_list_of_cores() -> None:
+    assert cores_of("0-1,4,6-7") == {0, 1, 4, 6, 7}
+    for odd in ("", "x", "3-1", "0-99999", "-1"):
+        assert cores_of(odd) == frozenset()
+
+
+def test_the_watchdog_is_told() -> None:
+    kill = parse_watchdog(BODY + b"watchdog 100.65 90000\nend 100.70 gone\n")
+    assert kill == WatchdogKill(100.65, 92.16)
+    assert parse_watchdog(HEADER + BODY) is None
+
+
+def test_meminfo_of_the_end_or_why_there_is_none() -> None:
+    answer = service(100, "meminfo", "** MEMINFO in pid 7 [x] **\n   TOTAL PSS:   500 TOTAL RSS:   900\n")
+    assert parse_sampled_meminfo(BODY + answer)["rss_mb"] == Measured(
+        0.9216, "MB", "dumpsys meminfo TOTAL RSS", 0.001024
+    )
+    for data, why in ((BODY, "ended by itself"), (service(100, "meminfo", "No such pid", 1), "ended with 1")):
+        for reading in parse_sampled_meminfo(data).values():
+            assert isinstance(reading, Unavailable)
+            assert why in reading.reason
+
+
+def test_overrides_at_both_ends() -> None:
+    frozen = service(101, "battery", BATTERY + "  (UPDATES STOPPED -- use 'reset' to restart)\n")
+    found = overrides(service(100, "battery", BATTERY) + frozen)
+    first, last = found["battery_override"]
+    assert isinstance(first, Measured)
+    assert isinstance(last, Measured)
+    assert (first.value, last.value) == (0, 1)
+    assert all(isinstance(reading, Unavailable) for reading in found["thermal_override"])
