@@ -1,0 +1,79 @@
+"""Asked cores against the cores that the threads got."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.analysis.placement import cpu_list, judge_placement, parse_cpu_list, where_it_ran
+
+BIG = (4, 5, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed", "online", "verdict"),
+    [
+        (BIG, "4-7", "0-7", "ok"),
+        (BIG, "4-7", "", "ok"),
+        (None, "0-7", "", "ok"),
+        (None, "0-3 4-7", "", "ok"),
+        (BIG, "0-7", "0-7", "mismatch"),
+        (BIG, "4-7 0-7", "0-7", "mismatch"),
+        (BIG, "4-6", "0-7", "mismatch"),
+        (BIG, "4-6", "0-6", "unplugged"),
+        (BIG, "4-6", "", "mismatch"),
+        (BIG, "0-6", "0-6", "mismatch"),
+        (BIG, "4-7 4-6", "0-6", "unplugged"),
+        (BIG, "", "0-7", "unknown"),
+        (None, "", "", "unknown"),
+        (BIG, "4-7 f0", "0-7", "unknown"),
+    ],
+)
+def test_verdicts(asked: tuple[int, ...] | None, allowed: str, online: str, verdict: str) -> None:
+    found = judge_placement(asked, {"cpus_allowed": allowed, "cpus_online": online})
+    assert found.verdict == verdict
+    assert found.reason
+    assert bool(found.mark) is (verdict in ("unplugged", "unknown"))
+
+
+def test_the_reason_names_both() -> None:
+    found = judge_placement(BIG, {"cpus_allowed": "4-7 0-3,7"})
+    assert found.reason == "asked 4-7, threads got 0-3,7 and 4-7"
+    assert found.allowed == (0, 1, 2, 3, 4, 5, 6, 7)
+    missing = judge_placement(BIG, {"cpus_allowed": "4-5", "cpus_online": "0-5"})
+    assert missing.reason == "asked 4-7, the system has switched off 6-7"
+
+
+@pytest.mark.parametrize("text", ["", "4-", "7-4", "a", "1,,2", "ff", "1 2", "99999"])
+def test_what_is_no_list(text: str) -> None:
+    assert parse_cpu_list(text) is None
+
+
+@given(st.frozensets(st.integers(0, 200), min_size=1))
+def test_lists_are_read_as_they_are_written(cores: frozenset[int]) -> None:
+    assert parse_cpu_list(cpu_list(cores)) == cores
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_any_text(allowed: str, online: str) -> None:
+    judge_placement(BIG, {"cpus_allowed": allowed, "cpus_online": online})
+
+
+def test_what_belongs_to_a_result() -> None:
+    seen = {"cpus_allowed": "4-7", "cpuset": "/foreground", "cgroup": ""}
+    verdict = judge_placement(BIG, seen)
+    assert where_it_ran(verdict, seen, {"policy4.governor": "walt", "wakefulness": "Awake"}, {}) == {
+        "verdict": "ok",
+        "reason": "every thread has 4-7",
+        "asked": [4, 5, 6, 7],
+        "allowed": [4, 5, 6, 7],
+        "threads_allowed": "4-7",
+        "cpuset": "/foreground",
+        "cgroup": None,
+        "governors": {"policy4": "walt"},
+        "cpu_variant": None,
+    }
+    bare = where_it_ran(verdict, seen, {}, {"cpu_variant": "libggml-cpu-android_armv8.6_1.so"})
+    assert bare["governors"] is None
+    assert bare["cpu_variant"] == "libggml-cpu-android_armv8.6_1.so"
