@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from harness.death import DeathSigns
 from harness.errors import ErrorClass
 from harness.gates import Conditions
 from harness.model import Artifact, Attached, DeviceFacts, HttpRequest, LeaseInfo, Reading
@@ -201,6 +202,13 @@ class PhoneConditions(Protocol):
         """One look, with the load of the last moment."""
 
 
+class DeathEvidence(Protocol):
+    """What a device shows after a runner has died."""
+
+    def ask(self, folder: str, program: str, *, pid: int | None = None, limit_s: float) -> DeathSigns:
+        """To be asked before the job in `folder` is removed."""
+
+
 class PhoneLease(Protocol):
     """The lease that is kept on the device itself, so that every database and host sees it."""
 
@@ -237,6 +245,7 @@ class DeviceAgent(Protocol):
     jobs: Jobs
     telemetry: Telemetry
     conditions: PhoneConditions
+    evidence: DeathEvidence
     lease: PhoneLease
     recovery: Recovery
 

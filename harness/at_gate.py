@@ -22,7 +22,11 @@ def pass_gates(state: Attempt) -> None:
     memory = context.memory
 
     def look() -> Conditions:
-        return context.agent.conditions.read(limit_s=limits.SHELL_S)
+        seen = context.agent.conditions.read(limit_s=limits.SHELL_S)
+        uptime = seen.readings.get("uptime_s")
+        if isinstance(uptime, Measured):
+            state.booted_at = time.time() - uptime.value
+        return seen
 
     def pause(seconds: float) -> None:
         if context.cancel.wait(seconds):

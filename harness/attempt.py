@@ -12,6 +12,10 @@ from typing import Any
 
 from android_runner.base import RunnerAdapter
 from device_agents.base import DeviceAgent
+from harness.analysis.energy import Baseline
+from harness.analysis.gauge import GaugeCalibration
+from harness.analysis.memory_fit import Prediction
+from harness.death import DeathSigns
 from harness.errors import FarmError, Permanent
 from harness.events import Activity, Reporter
 from harness.gates import GateReport
@@ -104,7 +108,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class Attempt:
-    """What one attempt has gathered so far, so that a failure is stored with all that was seen."""
+    """What one attempt has gathered so far, so that a failure is stored with all that was seen.
+
+    `first_load` is "after a push" or "after a reboot", "" for a warm load; `signs` are asked for after a death.
+    """
 
     context: SessionContext
     case: PlannedCase
@@ -118,6 +125,12 @@ class Attempt:
     traces: tuple[Trace, ...] = ()
     before: Mapping[str, Reading] = field(default_factory=dict)
     marks: list[str] = field(default_factory=list)
+    prediction: Prediction | None = None
+    first_load: str = ""
+    booted_at: float | None = None
+    calibration: GaugeCalibration | None = None
+    baseline: Baseline | Unavailable = field(default_factory=lambda: Unavailable("no idle baseline was taken"))
+    signs: DeathSigns | None = None
 
     @contextmanager
     def during(self, step: Step, limit_s: float | None = None) -> Iterator[dict[str, Any]]:

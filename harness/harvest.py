@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from android_runner.base import Figures, RunOutput, RunRequest
 from device_agents.base import JobOutput
+from harness.analysis.appraisal import appraise
+from harness.analysis.memory_fit import aftermath
 from harness.analysis.metrics import case_metrics
 from harness.attempt import Attempt
+from harness.death import classify_death
 from harness.errors import ErrorClass, Permanent, Transient
-from harness.model import CaseResult, Measured, Step
+from harness.model import CaseResult, Measured, Reading, Step, Unavailable
 
 LOG_TAIL_BYTES = 8_000
+
+_WATCHDOG = re.compile(rb"(?m)^watchdog .*$")
+"""The sampler's line about a runner that it ended because memory ran out."""
 
 
 def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResult:
@@ -30,7 +39,8 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
         stamps=output.stamps,
     )
     state.log_tail = _tail(run)
-    state.traces = context.parse_samples(fetched("samples") or b"")
+    samples = fetched("samples") or b""
+    state.traces = context.parse_samples(samples)
     state.provenance |= {
         "boot_id": output.boot_id,
         "placement": dict(output.placement),
@@ -39,12 +49,54 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     }
     figures = context.adapter.parse(request, run)
     state.provenance["reported"] = dict(figures.reported)
+    _raise_death(state, output, samples)
     _raise_problem(figures, output, request.limit_s)
     window = (output.stamps.get("started"), output.stamps.get("ended"))
+    seen = appraise(
+        state.case.workload.kind,
+        figures.token_times,
+        state.traces,
+        window,
+        calibration=state.calibration,
+        baseline=state.baseline,
+        other_load_max_pct=context.gates.other_load_max_pct,
+    )
+    state.provenance |= seen.provenance
+    state.marks += seen.marks
     metrics = case_metrics(
         figures.metrics, figures.itl_ms, state.traces, model_bytes=context.model.artifact.size, window=window
     )
+    metrics |= {**seen.metrics, **_loads(state, metrics["load_ms"])}
+    if state.prediction is not None:
+        state.provenance["memory_prediction"] = aftermath(state.prediction, metrics["peak_memory_mb"], None)
     return state.result(metrics, figures.itl_ms)
+
+
+def _loads(state: Attempt, load: Reading) -> Mapping[str, Reading]:
+    """The load under the name that says which one it was."""
+    if state.first_load:
+        return {
+            "load_first_ms": load,
+            "load_ms": Unavailable(f"this was the first load {state.first_load}: see load_first_ms"),
+        }
+    return {"load_ms": load, "load_first_ms": Unavailable("this was a warm load: see load_ms")}
+
+
+def _raise_death(state: Attempt, output: JobOutput, samples: bytes) -> None:
+    """Raise when something outside the runner ended it, and the device shows what."""
+    watchdog = _WATCHDOG.search(samples)
+    death = classify_death(
+        signal=output.signal,
+        exit_code=output.exit_code,
+        ended_by=output.ended_by,
+        boot_before=output.boot_id,
+        signs=state.signs,
+        watchdog=watchdog[0].decode("utf-8", "replace") if watchdog else "",
+    )
+    if death is None:
+        return
+    state.provenance["evidence"] = death.evidence
+    raise Permanent(death.message, error_class=death.error_class, advice=death.advice, step=Step.RUN)
 
 
 def _raise_problem(figures: Figures, output: JobOutput, limit_s: float) -> None:

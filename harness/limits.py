@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from android_runner.base import length_s
 from harness.model import MEGABYTE, Artifact, Workload
 
 SHELL_S = 20.0
@@ -27,9 +28,10 @@ def deploy_limit_s(artifact: Artifact) -> float:
 
 
 def run_limit_s(workload: Workload, model: Artifact) -> float:
-    """Seconds for one run of a workload, load included."""
+    """Seconds for one run of a workload, load included. What lasts for a time may end late by one request."""
     return (
         60.0
+        + length_s(workload)
         + model.size / SLOWEST_FLASH
         + workload.prompt_tokens / SLOWEST_PREFILL_TPS
         + workload.gen_tokens / SLOWEST_DECODE_TPS

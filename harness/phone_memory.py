@@ -50,15 +50,15 @@ class PhoneMemory:
         """Remember a look at the phone while nothing ran on it."""
         self._add("idle", "", {"cpu_temperature_c": cpu_temperature_c})
 
-    def loaded_in(self, model_sha256: str) -> str:
-        """Boot in which the model was loaded last; "" when never."""
+    def loaded_in_boot_of(self, model_sha256: str) -> float | None:
+        """When the phone booted, in Unix seconds, in which the model was loaded last; None when it never was."""
         found = self._store.latest_device_record(self._identity, "loaded", model_sha256)
-        return str(found.value["boot_id"]) if found else ""
+        return float(found.value["booted_at"]) if found else None
 
-    def saw_load(self, model_sha256: str, boot_id: str) -> None:
-        """Remember that the model was loaded in this boot."""
-        if boot_id and self.loaded_in(model_sha256) != boot_id:
-            self._add("loaded", model_sha256, {"boot_id": boot_id})
+    def saw_load(self, model_sha256: str, booted_at: float) -> None:
+        """Remember that the model was loaded after this boot."""
+        if self.loaded_in_boot_of(model_sha256) != booted_at:
+            self._add("loaded", model_sha256, {"booted_at": booted_at})
 
     def recall(self, kind: str, key: str = "") -> Mapping[str, Any] | None:
         """Newest value of a kind ("gauge", "tuned", "qualification"), or None."""

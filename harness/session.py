@@ -15,14 +15,24 @@ from pathlib import Path
 from android_runner.base import RunRequest
 from device_agents.base import Deployed, JobHandle, JobOutput, JobSpec
 from harness import limits
+from harness.analysis.memory_fit import aftermath, predict, request_of
 from harness.at_gate import pass_gates
 from harness.attempt import Attempt, Cancelled, Outcome, SessionContext, reading_json, unmeasured
+from harness.death import classify_death
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.events import Activity
 from harness.harvest import figures
-from harness.model import MEGABYTE, Artifact, CaseResult, Measured, PlannedCase, Reading, Step
+from harness.model import Artifact, CaseResult, Measured, PlannedCase, Reading, Step, Unavailable
 from harness.plan import Placement, placement
 from harness.waiting import through_outages, wait_for_end
+
+_LOST = frozenset({ErrorClass.ADBD_RESTART, ErrorClass.DEVICE_REBOOTED})
+
+_BOOT_TOLERANCE_S = 60.0
+"""Two readings of the moment of a boot differ by the host clock's corrections; no phone boots twice in a minute."""
+
+MEMORY_FLOOR_MB = 100.0
+"""MemAvailable below which the runner is ended on the phone: a little before Android ends what is in the foreground."""
 
 
 def measure(context: SessionContext, case: PlannedCase, attempt: int) -> Outcome:
@@ -52,10 +62,7 @@ def _measure(state: Attempt) -> CaseResult:
     _check_space(state)
     model, runner = _deploy(state)
     pass_gates(state)
-    with state.during(Step.WARM_UP, limits.SHELL_S + 60.0) as detail:
-        # The page cache is part of the state of a measurement: every repetition starts with the model in it.
-        context.agent.shell.script('cat "$1" > /dev/null', model.path, limit_s=limits.SHELL_S + 60.0)
-        detail["page_cache"] = "model read once"
+    _warm_up(state, model)
     request = RunRequest(
         workload=case.workload,
         model=context.model,
@@ -130,14 +137,30 @@ def _check_space(state: Attempt) -> None:
         detail["missing_bytes"] = sum(survey.missing_bytes.values())
         detail["free_bytes"] = survey.free_bytes
         available = state.before.get("memory_available_mb")
-        detail["memory_available_mb"] = reading_json(available) if available else None
-        needed_mb = context.model.artifact.size / MEGABYTE
-        if isinstance(available, Measured) and available.value < needed_mb:
-            raise Permanent(
-                f"the model needs {needed_mb:.0f} MB of memory, {available.value:.0f} MB are available",
-                error_class=ErrorClass.MEMORY_SHORT,
-                advice="close apps on the phone, reboot it, or take a smaller quantization",
-            )
+        prediction = predict(
+            context.model,
+            request_of(state.case.workload, context.model, context.build.abi, prompt_tokens=_prompt_tokens(context)),
+            available,
+            floor_mb=MEMORY_FLOOR_MB,
+        )
+        state.prediction = prediction
+        detail["memory"] = prediction.to_json()
+        state.provenance["memory_prediction"] = aftermath(prediction, Unavailable("not run"), "not_run")
+        if prediction.verdict == "risk":
+            state.marks.append(f"memory_risk: {prediction.reason}")
+        if prediction.verdict == "crashes":
+            if not context.force:
+                raise Permanent(
+                    f"the phone would run out of memory: {prediction.reason}",
+                    error_class=ErrorClass.MEMORY_SHORT,
+                    advice="close apps on the phone, reboot it, take a smaller quantization, or run with --force",
+                )
+            state.marks.append(f"memory_forced: {prediction.reason}")
+
+
+def _prompt_tokens(context: SessionContext) -> int | None:
+    """Most tokens that the prompt's text can come to: a token is at least one byte."""
+    return len(context.prompt_text.encode()) if context.prompt_text is not None else None
 
 
 def _deploy(state: Attempt) -> tuple[Deployed, Deployed]:
@@ -166,6 +189,24 @@ def _deploy(state: Attempt) -> tuple[Deployed, Deployed]:
         return ensure(artifacts[0]), ensure(artifacts[1])
 
 
+def _warm_up(state: Attempt, model: Deployed) -> None:
+    """Read the model once, unless this is its first load: the page cache is part of the state of a measurement."""
+    context, memory = state.context, state.context.memory
+    sha256 = context.model.artifact.sha256
+    with state.during(Step.WARM_UP, limits.SHELL_S + 60.0) as detail:
+        if memory is not None and state.booted_at is not None:
+            before = memory.loaded_in_boot_of(sha256)
+            if model.pushed_bytes or before is None:
+                state.first_load = "after a push"
+            elif abs(before - state.booted_at) > _BOOT_TOLERANCE_S:
+                state.first_load = "after a reboot"
+            memory.saw_load(sha256, state.booted_at)
+        state.provenance["load"] = f"first {state.first_load}" if state.first_load else "warm"
+        detail["load"] = state.provenance["load"]
+        if not state.first_load:
+            context.agent.shell.script('cat "$1" > /dev/null', model.path, limit_s=limits.SHELL_S + 60.0)
+
+
 def _run_and_collect(state: Attempt, spec: JobSpec) -> JobOutput:
     """Start the job, wait for its end, fetch what it left; end it and remove it whatever happens."""
     agent = state.context.agent
@@ -181,10 +222,43 @@ def _run_and_collect(state: Attempt, spec: JobSpec) -> JobOutput:
             output = through_outages(state, lambda: agent.jobs.collect(handle, folder, limit_s=limits.COLLECT_S))
             detail["ended_by"] = output.ended_by
             detail["bytes"] = {name: path.stat().st_size for name, path in output.files.items()}
+            if output.signal is not None or output.exit_code not in (0, None):
+                _look_for_signs(state, handle, spec)
+    except Transient as lost:
+        if handle is not None and lost.error_class in _LOST:
+            _raise_lost(state, handle, spec, lost)
+        raise
     finally:
         if started:
             _clean_up(state, spec.key, handle)
     return output
+
+
+def _look_for_signs(state: Attempt, handle: JobHandle, spec: JobSpec) -> None:
+    """What the device shows of a death; a device that cannot be asked leaves it to the runner's own end."""
+    program = spec.argv[0].rsplit("/", 1)[-1]
+    try:
+        state.signs = state.context.agent.evidence.ask(handle.folder, program, limit_s=limits.SHELL_S)
+    except Transient:
+        return
+    state.provenance["signs"] = state.signs.to_json()
+
+
+def _raise_lost(state: Attempt, handle: JobHandle, spec: JobSpec, lost: Transient) -> None:
+    """Raise the cause of a job's disappearance, where the device shows one."""
+    _look_for_signs(state, handle, spec)
+    death = classify_death(
+        signal=None,
+        exit_code=None,
+        ended_by="lost",
+        boot_before=handle.boot_id,
+        signs=state.signs,
+    )
+    if death is None:
+        return
+    state.provenance["evidence"] = death.evidence
+    kind = Transient if death.error_class is ErrorClass.DEVICE_REBOOTED else Permanent
+    raise kind(death.message, error_class=death.error_class, advice=death.advice, step=Step.RUN) from lost
 
 
 def _clean_up(state: Attempt, key: str, handle: JobHandle | None) -> None:

@@ -45,6 +45,7 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "Speed",
         (
             "load_ms",
+            "load_first_ms",
             "ttft_ms",
             "prefill_tps",
             "decode_tps",

@@ -7,12 +7,23 @@ from importlib import resources
 from device_agents.android.adb import AdbServer, endpoint_from
 from device_agents.android.conditions import AndroidConditions
 from device_agents.android.discovery import ask_facts
+from device_agents.android.evidence import AndroidEvidence
 from device_agents.android.facts import DATA
 from device_agents.android.link import AdbLink
 from device_agents.android.recovery import AndroidRecovery
 from device_agents.android.snapshot import AndroidTelemetry
 from device_agents.android.telemetry import parse_live
-from device_agents.base import Files, Jobs, JobSpec, PhoneConditions, PhoneLease, Recovery, Shell, Telemetry
+from device_agents.base import (
+    DeathEvidence,
+    Files,
+    Jobs,
+    JobSpec,
+    PhoneConditions,
+    PhoneLease,
+    Recovery,
+    Shell,
+    Telemetry,
+)
 from device_agents.posix.files import PosixFiles
 from device_agents.posix.jobs import PosixJobs
 from device_agents.posix.lease import PosixLease
@@ -46,6 +57,7 @@ class AndroidAgent:
         self.jobs: Jobs = PosixJobs(self._link, root, Tools(), sampler_text(), parse_live)
         self.telemetry: Telemetry = AndroidTelemetry(self._link)
         self.conditions: PhoneConditions = AndroidConditions(self._link)
+        self.evidence: DeathEvidence = AndroidEvidence(self._link)
         self.lease: PhoneLease = PosixLease(self._link, root)
         self.recovery: Recovery = AndroidRecovery(server, self._link, usb)
 

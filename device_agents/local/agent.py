@@ -10,7 +10,17 @@ from pathlib import Path
 import psutil
 
 from device_agents.android.telemetry import parse_live
-from device_agents.base import Files, Jobs, JobSpec, PhoneConditions, PhoneLease, Recovery, Shell, Telemetry
+from device_agents.base import (
+    DeathEvidence,
+    Files,
+    Jobs,
+    JobSpec,
+    PhoneConditions,
+    PhoneLease,
+    Recovery,
+    Shell,
+    Telemetry,
+)
 from device_agents.local.facts import host_facts, host_snapshot
 from device_agents.local.link import LocalLink
 from device_agents.posix import detach, netcat
@@ -20,6 +30,7 @@ from device_agents.posix.lease import PosixLease
 from device_agents.posix.link import LinkShell
 from device_agents.posix.spec import Tools, by_hand
 from harness.cache import cache_dir
+from harness.death import DeathSigns
 from harness.errors import FarmError
 from harness.gates import Conditions
 from harness.model import Attached, DeviceFacts, DeviceState, Measured, Platform, Reading
@@ -56,6 +67,7 @@ class LocalAgent:
         self.jobs: Jobs = PosixJobs(link, str(self._root), host_tools(), samples, parse_live)
         self.telemetry: Telemetry = _LocalTelemetry()
         self.conditions: PhoneConditions = _LocalConditions()
+        self.evidence: DeathEvidence = _LocalEvidence()
         self.lease: PhoneLease = PosixLease(link, str(self._root))
         self.recovery: Recovery = _NoRecovery()
 
@@ -95,6 +107,11 @@ class _LocalConditions:
     def read(self, *, limit_s: float) -> Conditions:
         load = Measured(psutil.cpu_percent(interval=min(1.0, limit_s)), "%", "psutil.cpu_percent over a second", 0.1)
         return Conditions({**host_snapshot(), "other_load_pct": load})
+
+
+class _LocalEvidence:
+    def ask(self, folder: str, program: str, *, pid: int | None = None, limit_s: float) -> DeathSigns:
+        return DeathSigns(unread={"kernel log": "not looked at on this machine"}, pid=pid)
 
 
 class _NoRecovery:

@@ -242,7 +242,7 @@ HOST = {"id": "this-host", "platform": "local", "tier": "flagship"}
 def every_metric_explains_itself(row: Mapping[str, Any]) -> None:
     """Each metric is a value with unit and source, or unavailable with a reason; 0 never stands for "not measured"."""
     assert set(row["metrics"]) == set(METRICS)
-    may_be_zero = {"thermal_status_max", "battery_level_start_pct", "battery_level_end_pct"}
+    may_be_zero = {"thermal_status_max", "other_load_pct", "battery_level_start_pct", "battery_level_end_pct"}
     for name, reading in row["metrics"].items():
         if "unavailable" in reading:
             assert set(reading) == {"unavailable"} and reading["unavailable"].strip(), (name, reading)
