@@ -66,8 +66,21 @@ class Cause(StrEnum):
     HOT = "hot"
     CAPPED = "capped"
     OTHER_LOAD = "other load"
+    FEWER_CORES = "fewer cores"
     GATE = "gate"
     UNEXPLAINED = "unexplained"
+
+
+CAUSES: Mapping[str, Cause] = {
+    "not_cooled": Cause.HOT,
+    "throttled": Cause.CAPPED,
+    "other_load": Cause.OTHER_LOAD,
+    "placement_unplugged": Cause.FEWER_CORES,
+}
+"""First word of a mark → what it explains. Other marks of the gate are causes by themselves (GATE); other marks of a
+run, of its memory or its energy, explain no rate."""
+
+_NO_CAUSE = frozenset({"heat_unknown"})
 
 
 class Repetition(Figures, Protocol):
@@ -171,11 +184,13 @@ def _evidence(row: Repetition, others: Sequence[Repetition], *, worse: bool) -> 
     found: list[Evidence] = []
     if worse:
         found += [*_hot(row, others), *_capped(row, others), *_other_load(row, others)]
+    known = {one.cause for one in found}
     seen = [_marks(other) for other in others]
-    for name, text in _marks(row).items():
+    for name, (cause, text) in _marks(row).items():
         # A mark that most repetitions carry does not tell this one from them.
-        if 2 * sum(name in marks for marks in seen) < len(others):
-            found.append(Evidence(Cause.GATE, text))
+        common = 2 * sum(name in marks for marks in seen) >= len(others)
+        if cause not in known and not common and (worse or cause is Cause.GATE):
+            found.append(Evidence(cause, text))
     return tuple(found)
 
 
@@ -255,9 +270,18 @@ def _caps(row: Repetition) -> dict[str, float]:
     return {str(policy): float(cap) for policy, cap in stored.items() if isinstance(cap, int | float)}
 
 
-def _marks(row: Repetition) -> dict[str, str]:
-    """Name of a mark → its text: of the gate and of the repetition itself."""
+def _marks(row: Repetition) -> dict[str, tuple[Cause, str]]:
+    """Name of a mark that may explain a rate → its cause and what it says."""
     gate = row.provenance.get("gate")
-    lists = [gate.get("marks") if isinstance(gate, Mapping) else None, row.provenance.get("marks")]
-    texts = [text for found in lists if isinstance(found, list | tuple) for text in found if isinstance(text, str)]
-    return {text.partition(":")[0]: text for text in texts}
+    of_gate = _texts(gate.get("marks") if isinstance(gate, Mapping) else None)
+    found: dict[str, tuple[Cause, str]] = {}
+    for text in (*of_gate, *_texts(row.provenance.get("marks"))):
+        name, _, detail = text.partition(":")
+        cause = CAUSES.get(name, Cause.GATE if text in of_gate and name not in _NO_CAUSE else None)
+        if cause is not None:
+            found.setdefault(name, (cause, detail.strip() if name in CAUSES else text))
+    return found
+
+
+def _texts(stored: object) -> list[str]:
+    return [text for text in stored if isinstance(text, str)] if isinstance(stored, list | tuple) else []

@@ -60,8 +60,10 @@ def test_without_a_cause_it_is_unexplained() -> None:
         ({"figures": {"temperature_start_c": 44.0}}, Cause.HOT, "44.0 °C at the start, the others 36.0 °C"),
         ({"figures": {"thermal_status_max": 2.0}}, Cause.HOT, "thermal status 2, the others 0"),
         ({"figures": {"other_load_pct": 31.0}}, Cause.OTHER_LOAD, "31 % of all cores, in the others 2 %"),
-        ({"provenance": {"gate": {"marks": ["not_cooled: skin 41.2 °C"]}}}, Cause.GATE, "not_cooled: skin 41.2 °C"),
-        ({"provenance": {"marks": ["cores unplugged: 6-7"]}}, Cause.GATE, "cores unplugged: 6-7"),
+        ({"provenance": {"gate": {"marks": ["not_cooled: skin 41.2 °C"]}}}, Cause.HOT, "skin 41.2 °C"),
+        ({"provenance": {"gate": {"marks": ["power_saver: on"]}}}, Cause.GATE, "power_saver: on"),
+        ({"provenance": {"marks": ["placement_unplugged: cores 6-7"]}}, Cause.FEWER_CORES, "cores 6-7"),
+        ({"provenance": {"marks": ["throttled: cap at 62 %", "memory_risk: 9 MB"]}}, Cause.CAPPED, "cap at 62 %"),
     ],
 )
 def test_the_cause_is_what_telemetry_shows(change: dict[str, Any], cause: Cause, detail: str) -> None:
@@ -84,9 +86,22 @@ def test_heat_and_load_do_not_explain_a_faster_repetition() -> None:
     assert [one.cause for one in mark.evidence] == [Cause.UNEXPLAINED]
 
 
+@pytest.mark.parametrize("mark", ["memory_forced: 900 MB asked", "energy_disagrees: 14 % apart", "free words"])
+def test_marks_of_memory_and_energy_explain_no_rate(mark: str) -> None:
+    (found,) = outliers(case(provenance={"marks": [mark], "gate": {"marks": ["heat_unknown: nothing tells"]}}))
+    assert [one.cause for one in found.evidence] == [Cause.UNEXPLAINED]
+
+
+def test_one_cause_is_told_once() -> None:
+    marks = ["other_load: 31 % by others"]
+    noted = {"marks": marks, "gate": {"marks": marks}}
+    (found,) = outliers(case(figures={"other_load_pct": 31.0}, provenance=noted))
+    assert [one.detail for one in found.evidence] == ["31 % of all cores, in the others 2 %"]
+
+
 def test_a_mark_that_all_repetitions_carry_explains_none() -> None:
-    found = [replace(one, provenance={"marks": [f"screen: off since {number}"]}) for number, one in enumerate(case())]
-    (mark,) = outliers(found)
+    gates = [{"gate": {"marks": [f"screen_on: off since {number}"]}} for number in range(len(SLOW))]
+    (mark,) = outliers(replace(one, provenance=gate) for one, gate in zip(case(), gates, strict=True))
     assert [one.cause for one in mark.evidence] == [Cause.UNEXPLAINED]
 
 
