@@ -1,0 +1,54 @@
+"""`farm selftest` on virtual phones: the calibration runner through the whole chain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.artifacts.binaries import host_abi
+from harness.cli.main import Context
+from harness.cli.selftest import KIND, selftest
+from harness.store import Store
+from harness.supply import calibration
+from tests.lab.conftest import RunningLab
+
+pytestmark = pytest.mark.skipif(calibration.compiler_for(host_abi()) is None, reason="no C compiler on this machine")
+
+BY_THE_CLOCK_OF_THE_HOST = {"itl_asked", "sampler_memory_gap", "sampler_files_gap", "clock_start", "clock_end"}
+"""Checks that a host busy with other tests may delay beyond what is allowed."""
+
+
+def run(folder: Path, *args: str) -> Result:
+    context = Context(folder / "inventory.yaml", f"sqlite:///{folder / 'kept.db'}", json=False, verbosity=-1)
+    return CliRunner().invoke(selftest, list(args), obj=context, catch_exceptions=False)
+
+
+def checks_of(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_times_memory_and_sampling_hold_on_every_phone_and_are_remembered(tmp_path: Path, lab: RunningLab) -> None:
+    done = run(tmp_path, "--lab", lab.lab.name, "--checks", "clock,sampler,timing,memory", "--json")
+    checks = checks_of(done)
+    assert {check["device"] for check in checks} == {phone.id for phone in lab.info.phones}
+    failed = [check for check in checks if not check["ok"] and check["check"] not in BY_THE_CLOCK_OF_THE_HOST]
+    assert not failed
+    assert done.exit_code == (0 if all(check["ok"] for check in checks) else 1)
+    with Store.open(f"sqlite:///{tmp_path / 'kept.db'}") as store:
+        assert not store.runs(), "a calibration run is no run of the lab"
+        for phone in lab.info.phones:
+            kept = store.latest_device_record(phone.serial, KIND)
+            assert kept is not None
+            assert kept.value["ran"] == len([check for check in checks if check["device"] == phone.id])
+            assert kept.value["device_kind"] == "virtual"
+
+
+def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:
+    from harness.errors import UsageError
+
+    with pytest.raises(UsageError, match="memroy"):
+        run(tmp_path, "--checks", "memroy")
