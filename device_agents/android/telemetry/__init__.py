@@ -13,16 +13,16 @@ from device_agents.android.telemetry.proc import (
     parse_proc_stat,
     parse_proc_status,
 )
-from device_agents.android.telemetry.sample_lines import Placement, cores_of
-from device_agents.android.telemetry.samples import (
+from device_agents.android.telemetry.sample_facts import (
     WatchdogKill,
     overrides,
     parse_live,
     parse_placements,
     parse_sampled_meminfo,
-    parse_samples,
     parse_watchdog,
 )
+from device_agents.android.telemetry.sample_lines import Placement, cores_of
+from device_agents.android.telemetry.samples import parse_samples
 from device_agents.android.telemetry.storage import parse_df, parse_dumpsys_meminfo
 from device_agents.android.telemetry.system import parse_getprop, parse_lmkd, parse_tombstone
 from device_agents.android.telemetry.thermal import parse_thermal_zones, parse_thermalservice
