@@ -35,10 +35,15 @@ class Finding:
 
 
 @click.command()
+@click.option(
+    "--prove-power",
+    is_flag=True,
+    help="Switch the hub port of each phone off and on for some seconds, and see what the phone itself says.",
+)
 @click.pass_obj
-def doctor(context: Context) -> None:
+def doctor(context: Context, prove_power: bool) -> None:
     """Check host, adb server, phones, runners, models, disk."""
-    findings = list(_examine(context))
+    findings = list(_examine(context, prove_power=prove_power))
     worst = any(finding.level == "problem" for finding in findings)
     if context.json:
         click.echo(json.dumps({"ok": not worst, "findings": [asdict(each) for each in findings]}, ensure_ascii=False))
@@ -51,8 +56,9 @@ def doctor(context: Context) -> None:
     sys.exit(1 if worst else 0)
 
 
-def _examine(context: Context) -> Iterator[Finding]:
-    from harness.cli import compose
+def _examine(context: Context, *, prove_power: bool) -> Iterator[Finding]:
+    from harness.cli import compose, power_check
+    from harness.plan import resolve_devices
 
     yield _host()
     yield _disk(context.state_dir)
@@ -78,7 +84,15 @@ def _examine(context: Context) -> Iterator[Finding]:
         yield _device(device)
     if loaded is not None:
         yield from _entries(loaded, attached)
+        devices = resolve_devices(loaded.inventory, attached)
+        if prove_power:
+            for row in power_check.proof_rows(context, loaded.inventory, devices):
+                yield Finding(*row)
+        for row in power_check.energy_rows(context, loaded.inventory, devices):
+            yield Finding(*row)
         yield from _files(loaded)
+    elif prove_power:
+        yield Finding("USB power", "problem", "not tried: there is no valid inventory", "name each phone's port there")
 
 
 def _guarded(subject: str, look: Callable[[], Finding]) -> Iterator[Finding]:
