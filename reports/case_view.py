@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from harness.model import METRICS, CaseStatus, Measured, MetricSpec, StepRecord, Targets, Trace, Unavailable
-from reports import timeline
+from reports import before, timeline
 from reports.cases import Case, Notes, aggregate, anchor, case_name, metric_head, values_of
 from reports.charts import Scale, dots
 from reports.failures import failure_row
@@ -142,6 +142,9 @@ def _repetition(one: Repetition, case: Case, telemetry: Telemetry, drawn: frozen
         no_timeline="" if picture else why,
         channels=channels,
         log_tail=one.log_tail,
+        before=before.before_view(one.provenance),
+        heat=before.heat_view(one.provenance),
+        placed=before.placed(one.provenance),
     )
 
 
@@ -156,6 +159,8 @@ def _picture(one: Repetition, case: Case, telemetry: Telemetry, traces: Sequence
         traces=traces,
         itl_ms=telemetry.itl(planned.key),
         phases=timeline.phases_of(one.provenance, one.metrics),
+        heat=before.heat_view(one.provenance),
+        gate=before.before_view(one.provenance).short,
     )
 
 
@@ -215,7 +220,10 @@ def _text(value: Any, *, of_parameter: bool = False) -> str:
 
 def _provenance(case: Case) -> tuple[tuple[Named, ...], tuple[DifferingRow, ...]]:
     """What is the same in all repetitions, and what is not."""
-    facts = [dict(flat(one.provenance)) for one in case.repetitions]
+    facts = [
+        dict(flat({name: value for name, value in one.provenance.items() if name not in before.KEYS}))
+        for one in case.repetitions
+    ]
     names = list(dict.fromkeys(name for one in facts for name in one))
     same: list[Named] = [
         Named("case", case.planned.case, mono=True),

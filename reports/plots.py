@@ -59,12 +59,24 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A phase, shaded over all panels: `style` is "load", "prefill", "decode" or "throttled"."""
+    """A phase, shaded over all panels: `style` is "load", "prefill", "decode", "burst", "first" or "last"."""
 
     label: str
     style: str
     x: float
     width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A moment, drawn through all panels: `style` is "throttled" or "gate"; `anchor` is where its text stands on the
+    line ("start": right of it, "end": left of it)."""
+
+    label: str
+    style: str
+    x: float
+    label_x: float
+    anchor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +97,4 @@ class Timeline:
     bands: tuple[Band, ...]
     ticks: tuple[Tick, ...]
     axis_y: float
+    events: tuple[Event, ...] = ()

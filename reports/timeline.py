@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from harness.analysis.throttle import BURST_S
 from harness.model import Measured, Reading, Trace
+from reports.before import HeatView, heat_view
 from reports.charts import Point, Scale, coordinate, dots, line, padded, stairs, thin, ticks
 from reports.numbers import significant, span
-from reports.plots import Band, Line, Panel, Tick, Timeline
+from reports.plots import Band, Event, Line, Panel, Tick, Timeline
 from reports.views import ChannelRow
 
 WIDTH = 760.0
@@ -25,13 +27,17 @@ GAP = 26.0
 BUCKETS = 240
 """Of time along the axis: below two pixels each, so that thinning cannot be seen."""
 MOST_LINES = 4
+EVENT_LETTER = 6.0
+"""Width of a letter of an event's label, about."""
+EVENT_LETTERS = 32
 LABEL_HEIGHT = 13.0
 _CAP = " cap"
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of the run step in device uptime, seconds; `name` is load, prefill or decode."""
+    """A part of the run step in device uptime, seconds; `name` is load, prefill, decode, or a part of a run of
+    minutes: warm-up, burst, rest of first third, last third."""
 
     name: str
     start: float
@@ -67,6 +73,9 @@ def phases_of(provenance: Mapping[str, Any], metrics: Mapping[str, Reading]) -> 
     started, ready = stamps.get("started"), stamps.get("ready")
     requested, answered = stamps.get("requested"), stamps.get("answered")
     phases: list[Phase] = []
+    heat = heat_view(provenance)
+    if heat is not None:
+        return _phases_of_heat(heat, started, ready)
     if started is not None and ready is not None:
         phases.append(Phase("load", started, ready))
     first = metrics.get("ttft_ms")
@@ -75,6 +84,21 @@ def phases_of(provenance: Mapping[str, Any], metrics: Mapping[str, Reading]) -> 
         if token <= answered:
             phases.append(Phase("prefill", requested, token))
             phases.append(Phase("decode", token, answered))
+    return tuple(phase for phase in phases if phase.end > phase.start)
+
+
+def _phases_of_heat(heat: HeatView, started: float | None, ready: float | None) -> tuple[Phase, ...]:
+    """Of a run of many requests: what is compared by the verdict on throttling."""
+    phases: list[Phase] = []
+    begin, length = heat.start_uptime_s, heat.duration_s
+    if started is not None and ready is not None:
+        phases.append(Phase("load", started, ready))
+    if ready is not None and length:
+        phases.append(Phase("warm-up", ready, begin))
+    burst = min(BURST_S, length)
+    phases.append(Phase("burst", begin, begin + burst))
+    phases.append(Phase("rest of first third", begin + burst, begin + length / 3))
+    phases.append(Phase("last third", begin + max(length * 2 / 3, burst), begin + length))
     return tuple(phase for phase in phases if phase.end > phase.start)
 
 
@@ -139,6 +163,25 @@ def _series(trace: Trace, label: str, kind: str) -> _Series:
     return _Series(label, trace.channel.unit, kind, points)
 
 
+def _power(traces: Sequence[Trace]) -> list[_Series]:
+    """Voltage times the newest current before it, without the sign, whose meaning differs between makers."""
+    by_name = {trace.channel.name: trace for trace in traces if len(trace.values)}
+    current, voltage = by_name.get("battery.current"), by_name.get("battery.voltage")
+    if current is None or voltage is None:
+        return []
+    volts = list(zip(voltage.uptime_s, voltage.values, strict=True))
+    points, number = list[Point](), 0
+    for at, amperes in zip(current.uptime_s, current.values, strict=True):
+        while number + 1 < len(volts) and volts[number + 1][0] <= at:
+            number += 1
+        points.append((float(at), abs(float(amperes) * float(volts[number][1]))))
+    return [_Series("battery", "W", "line", points)]
+
+
+def _rates(heat: HeatView) -> list[_Series]:
+    return [_Series("decode", "tok/s", "line", list(heat.curve))] if heat.curve else []
+
+
 def _tokens(itl_ms: Sequence[float], phases: Sequence[Phase]) -> list[_Series]:
     """Inter-token times at the moments their tokens came; only where the start of decode is known."""
     decode = next((phase for phase in phases if phase.name == "decode"), None)
@@ -163,13 +206,27 @@ def build(
     traces: Sequence[Trace],
     itl_ms: Sequence[float],
     phases: Sequence[Phase],
+    heat: HeatView | None = None,
+    gate: str = "",
 ) -> Timeline | None:
-    """The picture of one repetition; None when there are no samples to draw."""
+    """The picture of one repetition; None when there are no samples to draw.
+
+    Args:
+        heat: of a run that lasted: its rate over time takes the place of single tokens, and throttling is marked.
+        gate: what the gate before the run said, in a few words, marked where the run begins.
+    """
+    lasted = () if heat is None else (_Row("Decode rate", _rates(heat), 1.0, "the tokens have no times"),)
+    power = (
+        () if heat is None else (_Row("Battery power", _power(traces), 1.0, "voltage and current were not sampled"),)
+    )
+    single = (_Row("Inter-token time", _tokens(itl_ms, phases), 4.0, _why_no_tokens(itl_ms)),) if heat is None else ()
     rows = (
+        *lasted,
         _Row("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
         _Row("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
         _Row("Memory", _memory(traces), 20.0, "no memory of the runner was sampled"),
-        _Row("Inter-token time", _tokens(itl_ms, phases), 4.0, _why_no_tokens(itl_ms)),
+        *power,
+        *single,
     )
     times = [at for row in rows for one in row.series for at, _ in one.points]
     if not times:
@@ -185,10 +242,12 @@ def build(
         top += panels[-1].height + GAP
     bottom = panels[-1].top + panels[-1].height
     length = axis.high - axis.low
+    # Times of a run that lasted, its onset of throttling among them, count from its first token.
+    origin = heat.start_uptime_s if heat is not None and heat.curve else axis.low
     return Timeline(
         id=anchor,
         title=title,
-        description=_describe(rows, phases, length),
+        description=f"{_describe(rows, phases, length)}{_told_events(heat, gate)}",
         phases=_told(phases),
         mark=mark,
         width=WIDTH,
@@ -197,9 +256,31 @@ def build(
         right=RIGHT,
         panels=tuple(panels),
         bands=tuple(_band(phase, axis) for phase in phases),
-        ticks=tuple(Tick(round(axis(axis.low + at), 1), significant(at)) for at in ticks(0, length, 8)),
+        ticks=tuple(
+            Tick(round(axis(origin + at), 1), significant(at)) for at in ticks(axis.low - origin, axis.high - origin, 8)
+        ),
         axis_y=bottom,
+        events=_events(heat, gate, axis),
     )
+
+
+def _events(heat: HeatView | None, gate: str, axis: Scale) -> tuple[Event, ...]:
+    """The gate, left of everything, and the onset of throttling, their labels apart."""
+    events: list[Event] = []
+    taken = LEFT
+    if len(gate) > EVENT_LETTERS:
+        gate = f"{gate[: EVENT_LETTERS - 1]}…"
+    if gate:
+        events.append(Event(gate, "gate", LEFT, LEFT + 4, "start"))
+        taken = LEFT + 12 + EVENT_LETTER * len(gate)
+    if heat is not None and heat.onset_s is not None:
+        x = float(coordinate(axis.clamp(heat.start_uptime_s + heat.onset_s)))
+        width = EVENT_LETTER * len(heat.word)
+        if x + 4 + width > RIGHT and x - 4 - width > taken:
+            events.append(Event(heat.word, "throttled", x, x - 4, "end"))
+        else:
+            events.append(Event(heat.word, "throttled", x, max(x + 4, taken), "start"))
+    return tuple(events)
 
 
 def _panel(row: _Row, axis: Scale, top: float) -> Panel:
@@ -251,7 +332,8 @@ def _apart(lines: Sequence[Line], top: float, bottom: float) -> list[Line]:
 
 def _band(phase: Phase, axis: Scale) -> Band:
     start, end = axis.clamp(phase.start), axis.clamp(phase.end)
-    return Band(phase.name, phase.name, float(coordinate(start)), float(coordinate(max(end - start, 1.0))))
+    style = {"rest of first third": "first", "last third": "last"}.get(phase.name, phase.name)
+    return Band(phase.name, style, float(coordinate(start)), float(coordinate(max(end - start, 1.0))))
 
 
 def _describe(rows: Sequence[_Row], phases: Sequence[Phase], length: float) -> str:
@@ -263,6 +345,12 @@ def _describe(rows: Sequence[_Row], phases: Sequence[Phase], length: float) -> s
             values = [value for _, value in one.points]
             parts.append(f"{row.name}, {one.label}: {span(min(values), max(values))} {one.unit}.")
     return " ".join([*parts, _told(phases)]).strip()
+
+
+def _told_events(heat: HeatView | None, gate: str) -> str:
+    """What is marked, as sentences."""
+    told = f" {gate[:1].upper()}{gate[1:]}." if gate else ""
+    return told if heat is None else f"{told} {heat.word[:1].upper()}{heat.word[1:]}: {heat.reason}."
 
 
 def _told(phases: Sequence[Phase]) -> str:

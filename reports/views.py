@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reports.before import BeforeView, HeatView
 from reports.plots import Gauge, Strip, Timeline
 
 
@@ -196,6 +197,8 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class RepetitionView:
+    """One repetition; `heat` is None where the workload has no verdict on throttling, `placed` "" where unknown."""
+
     anchor: str
     number: int
     status: str
@@ -209,6 +212,9 @@ class RepetitionView:
     no_timeline: str
     channels: tuple[ChannelRow, ...]
     log_tail: str
+    before: BeforeView
+    heat: HeatView | None
+    placed: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,6 +293,72 @@ def run_input(*, repeats: int = 5, hostile: bool = False, devices: int = 4) -> t
     return RunInput(record(HOSTILE if hostile else "example-lab"), known, tuple(found)), samples
 
 
+ONSET_S = 212.0
+
+
+def sustained(*, hostile: bool = False, known: bool = True) -> tuple[RunInput, Samples]:
+    """A run of ten minutes on one virtual phone that throttles after ONSET_S.
+
+    Args: known: False: written by a harness that stored neither gate nor heat.
+    """
+    random, samples, begin, length = Random(3), Samples(), 5000.0, 600.0
+    device, word = DEVICES[1], HOSTILE if hostile else ""
+    plan = replace(planned(device=device[0], kind=device[3], workload="long"), tier="flagship")
+    plan = replace(plan, workload=Workload(WorkloadKind.SUSTAINED, prompt_tokens=8, gen_tokens=64, minutes=10))
+    every = [begin + at for at in _range(length, 0.9)]
+    throttled = [max(0.0, at - begin - ONSET_S) for at in every]
+
+    def channel(name: str, unit: str, values: list[float]) -> Trace:
+        return Trace(Channel(name, unit, "file"), every, values)
+
+    samples.held[plan.key] = (
+        channel("cpu.temperature", "°C", [35 + 45 * (1 - math.exp(-(at - begin) / 90)) for at in every]),
+        channel("skin.temperature", "°C", [30 + 14 * (1 - math.exp(-(at - begin) / 240)) for at in every]),
+        channel("policy4.cur_freq", "MHz", [2850.0 - (1000 if late else 0) for late in throttled]),
+        channel("policy4.max_freq", "MHz", [2850.0 - (1000 if late else 0) for late in throttled]),
+        channel("battery.current", "A", [-1.4 + (0.5 if late else 0) + random.gauss(0, 0.03) for late in throttled]),
+        channel("battery.voltage", "V", [3.9 - (at - begin) / 6000 for at in every]),
+        channel("runner.vm_rss", "MB", [182.0 + random.random() for _ in every]),
+    )
+    samples.latencies[plan.key] = tuple(30.0 for _ in range(900))
+    curve = [[at + 2.5, (31.0 if at < ONSET_S else 20.5) + random.gauss(0, 0.3)] for at in _range(length - 3, 5)]
+    reason = word or "the rate fell by 34.1 %; the cap of policy4 fell from 2850 to 1850 MHz after 212.0 s"
+    check = {"name": "skin_temperature_c", "state": "pass", "seen": "29.9 °C", "wanted": "at most 36 °C", "advice": ""}
+    facts: dict[str, object] = {
+        **provenance(device, 0),
+        "stamps": {"started": begin - 3, "ready": begin - 2, "requested": begin - 1.9, "answered": begin + length},
+    }
+    if known:
+        facts["gate"] = {
+            "mode": "record",
+            "outcome": word or "recorded",
+            "waited_s": 94.0,
+            "checks_last": [
+                {**check, "cure": "wait"},
+                {
+                    **check,
+                    "name": "other_load_pct",
+                    "state": "fail",
+                    "seen": word or "31 %",
+                    "advice": word or "stop it",
+                },
+                {**check, "name": word or "governor", "state": "unknown", "seen": "permission denied"},
+            ],
+            "marks": [word or "other_load: 31 % (wanted: at most 10 %)"],
+        }
+        facts["marks"] = [word or "other_load: 31 % (wanted: at most 10 %)", "cores unplugged"]
+        facts["heat"] = {
+            "verdict": "throttled",
+            "onset_s": ONSET_S,
+            "reason": reason,
+            "start_uptime_s": begin,
+            "duration_s": length,
+            "curve": curve,
+        }
+    one = repetition(plan, START, metrics(33.0, True, random), provenance=facts)
+    return RunInput(record(), (_device(*device),), (one,)), samples
+
+
 def _device(name: str, model: str, soc: str, kind: DeviceKind, _: float) -> DeviceInput:
     return DeviceInput(id=name, manufacturer="", model=model, soc=soc, os_version="14", ram_bytes=12_000_000_000)
 

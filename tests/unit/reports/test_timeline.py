@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from random import Random
 
+import pytest
+
 from harness.model import Channel, Measured, Trace
-from reports.timeline import Phase, build, channel_rows, phases_of
-from tests.unit.reports.sample import traces
+from reports.before import heat_view
+from reports.plots import Timeline
+from reports.timeline import RIGHT, Phase, build, channel_rows, phases_of
+from tests.unit.reports.sample import ONSET_S, sustained, traces
 
 STAMPS = {"started": 100.0, "ready": 101.5, "requested": 101.6, "answered": 110.0}
 TTFT = {"ttft_ms": Measured(400.0, "ms", "timings")}
@@ -82,3 +87,68 @@ def test_channels_are_listed_with_extremes_or_the_reason() -> None:
     assert rows["zone.skin.temperature"].median == ""
     assert rows["battery.temperature"].low == "29.8"
     assert rows["battery.temperature"].resolution == "0.1 °C"
+
+
+def lasting(**heat: object) -> Timeline:
+    """The picture of a sustained run with this changed in what is stored of its heat."""
+    run, samples = sustained()
+    (one,) = run.repetitions
+    provenance = {**one.provenance, "heat": {**one.provenance["heat"], **heat}}
+    picture = build(
+        anchor="t",
+        title="T",
+        mark="",
+        traces=samples.traces(one.planned.key),
+        itl_ms=samples.itl(one.planned.key),
+        phases=phases_of(provenance, one.metrics),
+        heat=heat_view(provenance),
+        gate="gate: recorded",
+    )
+    assert picture is not None
+    return picture
+
+
+def test_a_run_that_lasts_shows_rate_temperature_cap_and_power() -> None:
+    picture = lasting()
+    assert [panel.title for panel in picture.panels] == [
+        "Decode rate",
+        "Temperature",
+        "CPU frequency, cap dashed",
+        "Memory",
+        "Battery power",
+    ]
+    assert not any(panel.absent for panel in picture.panels)
+    assert [band.label for band in picture.bands] == ["load", "warm-up", "burst", "rest of first third", "last third"]
+    assert picture.phases == (
+        "Phases, shaded in this order: load 1 s, warm-up 2 s, burst 30 s, rest of first third 170 s, last third 200 s."
+    )
+    low, high = re.findall(r"Battery power, battery: ([0-9.]+) \u2013 ([0-9.]+) W", picture.description)[0]
+    assert 3.0 < float(low) < 0.9 * 3.9 and 5.4 < float(high) < 1.6 * 3.9
+
+
+def test_the_throttle_mark_stands_at_the_onset_on_the_axis() -> None:
+    picture = lasting()
+    gate, throttled = picture.events
+    assert (gate.label, gate.style, gate.x) == ("gate: recorded", "gate", picture.left)
+    assert throttled.label == "throttled after 212 s"
+    at = {tick.text: tick.at for tick in picture.ticks}
+    per_second = (at["400"] - at["200"]) / 200
+    assert throttled.x == pytest.approx(at["200"] + (ONSET_S - 200) * per_second, abs=0.2)
+    assert picture.description.endswith(
+        "Throttled after 212 s: the rate fell by 34.1 %; the cap of policy4 fell from 2850 to 1850 MHz after 212.0 s."
+    )
+
+
+def test_labels_of_events_stay_apart_and_inside() -> None:
+    early, late = lasting(onset_s=3.0).events[1], lasting(onset_s=590.0).events[1]
+    assert early.anchor == "start" and early.label_x > early.x + 50, "beside the gate's label"
+    assert late.anchor == "end" and late.label_x < late.x <= RIGHT
+
+
+def test_without_a_moment_nothing_is_marked() -> None:
+    assert [event.style for event in lasting(onset_s=None).events] == ["gate"]
+
+
+def test_heat_without_a_curve_says_why_there_is_none() -> None:
+    picture = lasting(curve=[], start_uptime_s=None, verdict="unknown", onset_s=None)
+    assert picture.panels[0].absent == "the tokens have no times"
