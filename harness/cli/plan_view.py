@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import limits
 from harness.cli import compose, output
 from harness.cli.main import Context
-from harness.cli.words import duration
+from harness.cli.words import duration, visible
 from harness.errors import FarmError
 from harness.estimate import COOLING_SHARE, CoolingFrom, Estimate, estimate
 from harness.model import (
@@ -25,8 +25,17 @@ from harness.model import (
     PlannedCase,
     RunnerBuild,
     Tier,
+    WorkloadKind,
 )
 from harness.plan import Assets, Plan, ResolvedDevice
+
+if TYPE_CHECKING:
+    from harness.analysis.gauge import GaugeCalibration
+
+    KnownPower = tuple[bool | None, GaugeCalibration | None]
+
+Cell = tuple[str, str]
+"""Device id and workload."""
 
 
 def missing_bytes(
@@ -51,6 +60,41 @@ def missing_bytes(
     return missing
 
 
+def absent_energy(
+    plan: Plan, devices: Sequence[ResolvedDevice], known: Callable[[ResolvedDevice], KnownPower]
+) -> dict[Cell, str]:
+    """(device id, workload) of the planned cases that will have no energy figures → why; asks no phone.
+
+    Args:
+        known: whether the hub port of a device was proven, and the calibration of its gauge; None where not known.
+    """
+    from device_agents.android.adb import is_tcp_serial
+    from device_agents.power import switchable
+    from harness.energy_outlook import energy_outlook
+
+    workloads = {(case.device_id, case.workload_id): case.workload.kind for case in plan.of(CaseStatus.PLANNED)}
+    found: dict[Cell, str] = {}
+    for device in devices:
+        usb = device.entry.usb
+        problem = switchable(usb) if usb is not None else ""
+        proven, gauge = known(device)
+        for cell, kind in workloads.items():
+            if cell[0] != device.id:
+                continue
+            outlook = energy_outlook(
+                platform=device.entry.platform,
+                kind=device.facts.kind,
+                tcp=is_tcp_serial(device.attached.serial),
+                usb=None if problem else usb,
+                proven=proven,
+                gauge=gauge,
+                workload=kind,
+            )
+            if not outlook.possible:
+                found[cell] = f"{outlook.why}; {problem}" if problem and kind is WorkloadKind.BATTERY else outlook.why
+    return found
+
+
 def show(
     context: Context,
     plan: Plan,
@@ -61,18 +105,18 @@ def show(
     waits: Mapping[str, float] | None = None,
     gates: Gates | None = None,
     auto: bool = False,
-    no_energy: Mapping[str, str] | None = None,
+    no_energy: Mapping[Cell, str] | None = None,
 ) -> None:
     """Print the plan: cases, bytes, minutes of measuring and of cooling, what is refused or skipped and why.
 
     Args:
         plan: cases in the order of work. tiers: for their budgets. missing: device id → bytes to push.
         history, waits, gates, auto: as in `harness.estimate.estimate`.
-        no_energy: device id → why its energy figures will be absent.
+        no_energy: as `absent_energy` gives it.
     """
     planned = plan.of(CaseStatus.PLANNED)
     guess = estimate(planned, tiers, missing, history, waits=waits, gates=gates, auto=auto)
-    without = {device.device_id: why for device in guess.devices if (why := (no_energy or {}).get(device.device_id))}
+    without = no_energy or {}
     if context.json:
         click.echo(json.dumps(_as_json(plan, missing, guess, without), ensure_ascii=False))
         return
@@ -116,12 +160,14 @@ def _print_time(guess: Estimate, kinds: Mapping[str, DeviceKind]) -> None:
     )
 
 
-def _print_energy(without: Mapping[str, str]) -> None:
-    devices: dict[str, list[str]] = {}
-    for device, why in without.items():
-        devices.setdefault(why, []).append(device)
-    for why, names in devices.items():
-        click.echo(f"no energy figures from {', '.join(names)}:\n  {why}")
+def _print_energy(without: Mapping[Cell, str]) -> None:
+    """One reason stands once, with all cells that it keeps empty."""
+    cells: dict[str, dict[str, list[str]]] = {}
+    for (device, workload), why in without.items():
+        cells.setdefault(why, {}).setdefault(workload, []).append(device)
+    for why, workloads in cells.items():
+        told = ", ".join(f"{workload} on {', '.join(devices)}" for workload, devices in workloads.items())
+        click.echo(visible(f"no energy figures of {told}:\n  {why}"))
 
 
 def _minutes(seconds: float) -> str:
@@ -170,7 +216,7 @@ def _cooling_basis(guess: Estimate) -> str:
     return ", ".join(f"{said} on {counts[source]} of {devices}" for source, said in told.items() if counts[source])
 
 
-def _as_json(plan: Plan, missing: Mapping[str, int], guess: Estimate, no_energy: Mapping[str, str]) -> dict[str, Any]:
+def _as_json(plan: Plan, missing: Mapping[str, int], guess: Estimate, without: Mapping[Cell, str]) -> dict[str, Any]:
     return {
         "cases": [
             {
@@ -203,7 +249,7 @@ def _as_json(plan: Plan, missing: Mapping[str, int], guess: Estimate, no_energy:
                 "cooling_minutes": round(device.cooling_s / 60, 2),
                 "push_minutes": round(device.push_s / 60, 2),
                 "minutes": round(device.total_s / 60, 2),
-                "no_energy": no_energy.get(device.device_id),
+                "no_energy": {workload: why for (name, workload), why in without.items() if name == device.device_id},
             }
             for device in guess.devices
         ],

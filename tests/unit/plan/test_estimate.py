@@ -12,8 +12,22 @@ from android_runner.base import DEFAULT_MINUTES
 from harness.cli import plan_view
 from harness.cli.main import Context
 from harness.estimate import MINUTES, OVERHEAD_S, PUSH_BYTES_PER_S, Estimate, case_seconds, estimate
-from harness.model import DeviceKind, Gates, PlannedCase, Targets, Tier, Workload, WorkloadKind
-from harness.plan import Plan
+from harness.model import (
+    Attached,
+    Device,
+    DeviceFacts,
+    DeviceKind,
+    DeviceState,
+    Gates,
+    PlannedCase,
+    Platform,
+    Targets,
+    Tier,
+    UsbPort,
+    Workload,
+    WorkloadKind,
+)
+from harness.plan import Plan, ResolvedDevice
 from tests.unit.store import samples
 
 TIERS = {"flagship": Tier("Flagship", Targets(ms_per_token_max=50.0))}
@@ -92,22 +106,45 @@ def shown(capsys: pytest.CaptureFixture[str], *, as_json: bool, **changes: objec
 
 def test_a_plan_shows_measuring_and_cooling(capsys: pytest.CaptureFixture[str]) -> None:
     why = "the cable feeds it and the hub port is not proven"
-    text = shown(capsys, as_json=False, auto=True, no_energy={"pixel": why, "galaxy": why, "absent": "not planned"})
+    text = shown(capsys, as_json=False, auto=True, no_energy={("pixel", "chat"): why, ("galaxy", "chat"): why})
     assert "in all: measuring 5 min, cooling 23 min" in text
     assert "cooling: as published, 92 % of the time on 1 of 2, none known on 1 of 2" in text
     assert "up to 3 times as long" in text
-    assert f"no energy figures from pixel, galaxy:\n  {why}" in text
-    assert "not planned" not in text
+    assert f"no energy figures of chat on pixel, galaxy:\n  {why}" in text
     assert "galaxy (virtual phone)" in text
     times = text[text.index("Time") :]
     assert max(map(len, times.splitlines())) <= 80
 
 
 def test_a_plan_for_machines_keeps_them_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(shown(capsys, as_json=True, waits={"serial of pixel": 60.0}, no_energy={"pixel": "charging"}))
+    no_energy = {("pixel", "chat"): "charging"}
+    found = json.loads(shown(capsys, as_json=True, waits={"serial of pixel": 60.0}, no_energy=no_energy))
     assert (found["measured_minutes"], found["cooling_minutes"]) == (5.0, 5.0)
     assert found["minutes_at_most"] == found["minutes"] == pytest.approx(7.5, abs=0.01)
     assert found["cooling_basis"] == "from earlier waits on 1 of 2, none known on 1 of 2"
     pixel, galaxy = found["devices"]
-    assert (pixel["cooling_minutes"], pixel["no_energy"]) == (5.0, "charging")
-    assert (galaxy["cooling_minutes"], galaxy["no_energy"]) == (0.0, None)
+    assert (pixel["cooling_minutes"], pixel["no_energy"]) == (5.0, {"chat": "charging"})
+    assert (galaxy["cooling_minutes"], galaxy["no_energy"]) == (0.0, {})
+
+
+def phone_on(serial: str, usb: UsbPort | None = None) -> ResolvedDevice:
+    facts = DeviceFacts(
+        "pixel", DeviceKind.PHONE, "Google", "Pixel", "husky", "husky", "", "15", "f", ("arm64-v8a",), None, None, None
+    )
+    attached = Attached(Platform.ANDROID, serial, (serial,), DeviceState.READY, "", facts)
+    return ResolvedDevice("pixel", Device("pixel", Platform.ANDROID, "flagship", usb=usb), attached)
+
+
+def test_a_plan_knows_which_cells_will_have_no_energy() -> None:
+    drain = replace(case("d"), workload_id="drain", workload=Workload(WorkloadKind.BATTERY))
+    plan = Plan("now", (case(), drain))
+
+    def absent(serial: str, usb: UsbPort | None = None, proven: bool | None = None) -> dict[tuple[str, str], str]:
+        return plan_view.absent_energy(plan, [phone_on(serial, usb)], lambda _: (proven, None))
+
+    cable = absent("0A1B2C")
+    assert set(cable) == {("pixel", "chat"), ("pixel", "drain")}
+    assert "too short" in cable["pixel", "chat"]
+    assert "cable" in cable["pixel", "drain"]
+    assert set(absent("192.168.1.7:5555")) == {("pixel", "chat")}
+    assert ("pixel", "drain") in absent("0A1B2C", UsbPort("1-2", 3), proven=False)
