@@ -10,7 +10,7 @@ after a round a setting goes that is shown to be slower than the best (Welch's i
 of the others the slower half. `auto` stays, since the best is compared with it in the end. What is not distinguishable
 from the best is listed beside it, and a best that is not distinguishable from `auto` says so.
 
-Limits. The best of many is a little lucky: its lead over `auto` is somewhat smaller on another day than it is told here.
+Limits. The best of many is a little lucky: on another day its lead over `auto` is somewhat smaller.
 
 Source. Jamieson, Talwalkar, "Non-stochastic best arm identification", AISTATS 2016 (successive halving).
 """
