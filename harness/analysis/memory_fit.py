@@ -16,8 +16,8 @@ Method. The peak is the sum of
 
 The formulae of weights, KV cache and repacking are those of llama.cpp (`llama-model.cpp`, `llama-kv-cache.cpp`,
 `ggml-cpu/repack.cpp`); the factors of the compute buffer and the overhead are fitted to llama-bench and llama-server
-0.7.0 on x86-64. Against 24 measured peaks of two model sizes, five types and both load modes the sum was off by at most
-3 %; `ERROR` allows for more. Not covered: back ends other than the CPU, recurrent state, latent attention; a sliding
+0.7.0 on x86-64. Of the 24 peaks it was fitted to the sum is off by at most 2.1 %, of another shape by at most 1.3 %;
+`ERROR` allows for more. Not covered: back ends other than the CPU, recurrent state, latent attention; a sliding
 window makes the KV cache smaller than told here.
 
 Margin. Android keeps a list of free-memory levels (AOSP `ProcessList.mOomMinFreeHigh`, 64 bit: 73 728 kB for what is in
