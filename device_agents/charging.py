@@ -33,7 +33,7 @@ NOTICE_S = 15.0
 BACK_S = 60.0
 """A phone whose cable comes back is listed by adb again within some seconds, on a slow hub within half a minute."""
 
-RECORD_S = 12.0
+RECORD_S = 8.0
 """How long the phone stays off its power while it keeps a record: it looks once a second."""
 
 _AFTER_S = 8
