@@ -246,7 +246,7 @@ def predict(
     needed = footprint(model, request)
     free = available.value if isinstance(available, Measured) else None
     if isinstance(needed, Unavailable):
-        return Prediction("unknown", needed.reason, None, free, floor_mb)
+        return _by_size(model, request, needed.reason, free, floor_mb)
     if free is None:
         why = available.reason if isinstance(available, Unavailable) else "not read"
         return Prediction("unknown", f"free memory of the phone is unknown: {why}", needed, None, floor_mb)
@@ -258,6 +258,16 @@ def predict(
     if peak * (1 + ERROR) > free - comfort:
         return Prediction("risk", f"{numbers}, under {comfort:.0f} MB free apps are ended", needed, free, floor_mb)
     return Prediction("works", numbers, needed, free, floor_mb)
+
+
+def _by_size(model: ModelFile, request: MemoryRequest, reason: str, free: float | None, floor_mb: float) -> Prediction:
+    """Where the header does not tell, the file's own size is the least that is needed."""
+    size = model.artifact.size / MEGABYTE
+    if free is None or size <= free - floor_mb:
+        return Prediction("unknown", reason, None, free, floor_mb)
+    told = f"the model file alone has {size:.0f} MB, {free:.0f} MB are available ({reason})"
+    mapped = model.shape is not None and request.load_mode == "mmap"
+    return Prediction("risk" if mapped else "crashes", told, None, free, floor_mb)
 
 
 def aftermath(prediction: Prediction, peak: Reading, error_class: str | None) -> dict[str, Any]:

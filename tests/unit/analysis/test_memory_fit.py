@@ -19,7 +19,7 @@ from harness.analysis.memory_fit import (
     repacked_bytes,
     request_of,
 )
-from harness.model import Artifact, Measured, ModelFile, Unavailable, Workload, WorkloadKind
+from harness.model import Artifact, ArtifactFile, Measured, ModelFile, Unavailable, Workload, WorkloadKind
 from harness.model.devices import ModelShape, WeightGroup
 
 SMALL = ModelFile(
@@ -195,6 +195,18 @@ def test_what_cannot_be_told_is_unknown(model: ModelFile, request_: MemoryReques
     assert told.verdict == "unknown"
     assert said in told.reason
     assert told.to_json()["peak_mb"] is None
+
+
+def test_a_file_larger_than_the_free_memory_is_judged_by_its_size() -> None:
+    file = ArtifactFile("model.pte", "/m", 500_000_000, "0" * 64)
+    program = ModelFile(Artifact("model", "0" * 64, (file,)), None, None, None, None, None)
+    assert predict(program, BENCH, available(600)).verdict == "unknown"
+    assert predict(program, BENCH, available(550)).verdict == "crashes"
+    assert "500 MB" in predict(program, BENCH, available(550)).reason
+    assert predict(program, BENCH, Unavailable("denied")).verdict == "unknown"
+    odd = replace(program, shape=replace(SMALL.shape, key_length=None))  # type: ignore[type-var]
+    assert predict(odd, BENCH, available(550)).verdict == "risk"
+    assert predict(odd, replace(BENCH, load_mode="read"), available(550)).verdict == "crashes"
 
 
 def test_free_memory_that_was_not_read() -> None:
