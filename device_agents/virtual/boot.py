@@ -1,9 +1,9 @@
 """Boots one virtual phone: runs as its own process, becomes the parent of the phone's init, and ends with it.
 
-Started by file path as `python -I -S boot.py CONTROL_FD`, so it imports the standard library only; what to boot is the
-first message on CONTROL_FD. It moves
-into new user, mount, UTS, IPC, network, time and PID namespaces, builds the phone's file tree with mounts, gives every
-capability away, and stays as the phone's init, which starts adbd and obeys the supervisor over CONTROL_FD.
+Started as `python -I -S`, with START and the number of a control socket, so it and what it imports here use
+the standard library only; what to boot is the first message on the socket. It moves into new user, mount, UTS, IPC,
+network, time and PID namespaces, builds the phone's file tree with mounts, gives every capability away, and stays as
+the phone's init, which starts adbd and obeys the supervisor over the socket.
 
 Threads cannot be started after `unshare(CLONE_NEWPID)`, therefore init is a plain poll loop.
 """
@@ -23,6 +23,13 @@ import sys
 import time
 from pathlib import Path
 from typing import Any, NoReturn
+
+from device_agents.virtual.duty import DutyCycle
+from device_agents.virtual.hog import NAME as HOG_NAME
+from device_agents.virtual.hog import become_hog, shares
+
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from device_agents.virtual.boot import main; sys.exit(main())"
+"""Program text; its first argument is the folder that holds this package, the second one the control socket."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -53,7 +60,6 @@ REBOOT_EXIT = 77
 """Exit code of this process after the phone asked for a reboot."""
 
 _ADBD_RESTART_S = 0.3
-_DUTY_PERIOD_S = 0.02
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
@@ -116,13 +122,13 @@ def _loopback_up() -> None:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP_RUNNING))
 
 
-def _be_called_init() -> None:
-    """Show as `init` in ps: the command line of this machine is none of the phone's business."""
-    _libc.prctl(_PR_SET_NAME, b"init", 0, 0, 0)
+def _be_called(name: bytes) -> None:
+    """Show by that name in ps: the command line of this machine is none of the phone's business."""
+    _libc.prctl(_PR_SET_NAME, name, 0, 0, 0)
     fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     first, last = int(fields[45]), int(fields[46])
     ctypes.memset(first, 0, last - first)
-    ctypes.memmove(first, b"init", 4)
+    ctypes.memmove(first, name, min(len(name), last - first - 1))
 
 
 def _build_tree(spec: dict[str, Any]) -> int:
@@ -145,6 +151,7 @@ def _build_tree(spec: dict[str, Any]) -> int:
     _bind(f"{state}/sys", "sys", read_only=True)
     _bind(f"{state}/phone", "mnt/virtual", read_only=True)
     _bind(f"{state}/settings", "mnt/virtual/settings", read_only=False)
+    _bind(f"{state}/affinity", "mnt/virtual/affinity", read_only=False)
     if spec["storage_bytes"] is None:
         _bind(spec["storage"], "data/local/tmp", read_only=False)
     else:
@@ -194,10 +201,9 @@ class _Init:
         self._adbd = 0
         self._adbd_due = 0.0
         self._wanted = True
-        self._heavy: list[int] = []
-        self._duty = 1.0
-        self._stopped = False
-        self._toggle_at = 0.0
+        self._duty = DutyCycle()
+        self._awake_at = 0.0
+        self._hogs: list[int] = []
         self._reboot = False
         self._wake_out, wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
@@ -215,7 +221,11 @@ class _Init:
             now = time.monotonic()
             if self._adbd == 0 and self._wanted and now >= self._adbd_due:
                 self._start_adbd()
-            wait = self._duty_step(now)
+            wait = self._duty.step(now)
+            if self._awake_at:
+                wait = min(wait, max(0.0, self._awake_at - now))
+                if now >= self._awake_at:
+                    self._wake_up(now)
             if self._adbd == 0 and self._wanted:
                 wait = min(wait, max(0.0, self._adbd_due - now))
             for fd, _ in poller.poll(None if wait == float("inf") else wait * 1000):
@@ -250,22 +260,37 @@ class _Init:
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(-1, signal.SIGKILL)
 
-    def _duty_step(self, now: float) -> float:
-        """Let the busy processes run for `duty` of each period; returns seconds until the next change."""
-        if self._duty >= 1.0 or not self._heavy:
-            return float("inf")
-        if now >= self._toggle_at:
-            self._stopped = not self._stopped
-            share = 1.0 - self._duty if self._stopped else self._duty
-            self._toggle_at = max(now, self._toggle_at + share * _DUTY_PERIOD_S)
-            self._signal_heavy(signal.SIGSTOP if self._stopped else signal.SIGCONT)
-        return max(0.0, self._toggle_at - now)
+    def _suspend(self, seconds: float) -> None:
+        """Hold everything still, adbd too; uptime goes on."""
+        now = time.monotonic()
+        self._awake_at = max(self._awake_at, now + seconds)
+        self._duty.pause(now)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGSTOP)
 
-    def _signal_heavy(self, signum: signal.Signals) -> None:
-        for pid in self._heavy:
-            if pid not in (1, self._adbd):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signum)
+    def _wake_up(self, now: float) -> None:
+        self._awake_at = 0.0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGCONT)
+        self._duty.resume(now)
+
+    def _be_busy(self, cpus: float) -> None:
+        """Replace the system's own load by one that takes `cpus` CPUs of this machine."""
+        for pid in self._hogs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._hogs = []
+        for share in shares(cpus) if cpus > 0 else ():
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                for signum in (signal.SIGCHLD, signal.SIGUSR2):
+                    signal.signal(signum, signal.SIG_DFL)
+                os.setsid()
+                _be_called(HOG_NAME)
+                become_hog(share)
+            self._hogs.append(pid)
+        self._tell({"event": "hogs", "pids": self._hogs})
 
     def _obey(self) -> None:
         raw = self._control.recv(65536)
@@ -276,11 +301,15 @@ class _Init:
             case "connect":
                 self._connect(order["id"])
             case "duty":
-                if self._stopped:
-                    self._signal_heavy(signal.SIGCONT)
-                    self._stopped = False
-                self._heavy, self._duty = order["pids"], order["run"]
-                self._toggle_at = max(self._toggle_at, time.monotonic())
+                held = {int(pid): run for pid, run in order["shares"].items()}
+                self._duty.set({pid: run for pid, run in held.items() if pid not in (1, self._adbd)}, time.monotonic())
+            case "hog":
+                self._be_busy(order["cpus"])
+            case "suspend":
+                self._suspend(order["seconds"])
+            case "kill":
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(order["pid"], signal.SIGKILL)
             case "kill_adbd":
                 if self._adbd:
                     os.kill(self._adbd, signal.SIGKILL)
@@ -304,7 +333,7 @@ class _Init:
 
 def _be_init(spec: dict[str, Any], control: socket.socket) -> NoReturn:
     try:
-        _be_called_init()
+        _be_called(b"init")
         proc = _build_tree(spec)
         _check(_libc.sethostname(b"localhost", 9), "sethostname")
         log = os.open("/dev/null", os.O_RDWR)

@@ -132,7 +132,8 @@ def wishes(count: int, chosen: Sequence[str] = (), behaviours: Sequence[str] = (
 class Lab:
     """A lab by its name; it lives in a process of its own, so that any process of this user may use it.
 
-    Faults: `unplug`, `replug`, `stall`, `link_rate`, `cut`, `kill_adbd`, `reboot`, `set`.
+    Faults: `unplug`, `replug`, `stall`, `link_rate`, `cut`, `kill_adbd`, `reboot`, `suspend`, `low_memory_kill`,
+    `thermal_shutdown`, `set`.
     """
 
     def __init__(self, name: str = "default", *, folder: Path | None = None) -> None:
@@ -311,8 +312,21 @@ class Lab:
         """Kill adbd; the phone's init starts it again."""
         self._order(op="kill_adbd", phone=phone)
 
-    def reboot(self, phone: str) -> None:
-        self._order(op="reboot", phone=phone)
+    def reboot(self, phone: str, *, reason: str = "reboot,adb") -> None:
+        """End every process and boot again. Args: reason: what `sys.boot.reason` says afterwards."""
+        self._order(op="reboot", phone=phone, reason=reason)
+
+    def thermal_shutdown(self, phone: str) -> None:
+        """The phone switches itself off because of its heat, and is switched on again."""
+        self.reboot(phone, reason="shutdown,thermal")
+
+    def suspend(self, phone: str, seconds: float) -> None:
+        """Hold every process still, as a phone that sleeps; uptime goes on, the time its cores account for does not."""
+        self._order(op="suspend", phone=phone, seconds=seconds)
+
+    def low_memory_kill(self, phone: str, pid: int) -> None:
+        """Kill a process (`pid` as the phone sees it) in the way and with the words of the low memory killer."""
+        self._order(op="low_memory_kill", phone=phone, pid=pid)
 
     def restart_adb(self) -> None:
         """Kill the adb server and start another on the same port."""
@@ -326,20 +340,34 @@ class Lab:
         temperature_c: float | None = None,
         charger: Literal["none", "usb", "ac"] | None = None,
         charging: bool | None = None,
+        heat_scale: float | None = None,
+        battery_scale: float | None = None,
+        other_load: float | None = None,
+        memory_available_mb: float | None = None,
     ) -> None:
-        """Change the truth of a phone.
+        """Change the truth of a phone. The truth file says what is set.
 
         Args:
             battery_level: percent.
             temperature_c: of all its parts.
             charger: what is plugged in.
             charging: whether that fills the battery.
+            heat_scale: it warms and cools so many times as fast, between the same temperatures.
+            battery_scale: period and charge step of its gauge are so many times smaller: a short measurement sees as
+                many steps as one that takes so many times longer.
+            other_load: share of all cores that a process of the system, dex2oat64, keeps busy; 0 ends it.
+            memory_available_mb: what MemAvailable shows now, since apps that are not there hold the rest; what the
+                phone's processes take later is taken from it. More than there is: those apps are gone.
         """
         values = {
             "battery_level": battery_level,
             "temperature_c": temperature_c,
             "charger": charger,
             "charging": charging,
+            "heat_scale": heat_scale,
+            "battery_scale": battery_scale,
+            "other_load": other_load,
+            "memory_available_mb": memory_available_mb,
         }
         self._order(op="set", phone=phone, values={key: value for key, value in values.items() if value is not None})
 

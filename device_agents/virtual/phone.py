@@ -17,15 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import device_agents
 from device_agents.virtual import boot
 from device_agents.virtual.errors import LabError
 from device_agents.virtual.profiles import Profile
 from device_agents.virtual.relay import Relay
-from device_agents.virtual.simulator import Simulator
+from device_agents.virtual.simulator import Simulator, machine_cpus
 
 BOOT_LIMIT_S = 20.0
+COLD_BOOT, SHELL_REBOOT = "reboot", "reboot,shell"
+"""Boot reasons (Android's `sys.boot.reason`) of the first boot, and of one that the phone's shell asked for."""
+
 REBOOT_S = 1.0
 """How long a phone is away when it reboots; a real one needs half a minute."""
+
+_PACKAGES = str(Path(device_agents.__file__).parent.parent)
 
 SMALL_STORAGE_BYTES = 48_000_000
 ENVIRONMENT = {
@@ -85,6 +91,7 @@ class VirtualPhone:
         self._tasks: list[asyncio.Task[None]] = []
         self._up = asyncio.Event()
         self._closing = False
+        self._boot_reason = COLD_BOOT
         self.boots = 0
         self.failure = ""
 
@@ -102,7 +109,7 @@ class VirtualPhone:
         Raises:
             LabError: it did not boot.
         """
-        for folder in ("proc", "sys", "phone/settings", "settings"):
+        for folder in ("proc", "sys", "phone/settings", "phone/affinity", "settings", "affinity"):
             (self._state / folder).mkdir(parents=True, exist_ok=True)
         (self._folder / "storage").mkdir(parents=True, exist_ok=True)
         (self._folder / "storage").chmod(0o771)
@@ -135,7 +142,8 @@ class VirtualPhone:
 
     async def _boot_once(self) -> int:
         uptime = 20.0
-        self.simulator.boot(str(uuid.uuid4()), uptime)
+        self.simulator.boot(str(uuid.uuid4()), uptime, self._boot_reason)
+        self._boot_reason = SHELL_REBOOT
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         spec = {
             "root": str(self._root),
@@ -149,7 +157,7 @@ class VirtualPhone:
         }
         with there:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(boot.__file__)), str(there.fileno())],
+                [sys.executable, "-I", "-S", "-c", boot.START, _PACKAGES, str(there.fileno())],
                 pass_fds=[there.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -201,6 +209,9 @@ class VirtualPhone:
             case "booted":
                 self.simulator.attach(descriptors[0])
                 self._up.set()
+                self._set_other_load()
+            case "hogs":
+                self.simulator.hogs(frozenset(event["pids"]))
             case "connected" | "refused":
                 link = socket.socket(fileno=descriptors[0]) if descriptors else None
                 future = self._pending.pop(event["id"], None)
@@ -238,9 +249,47 @@ class VirtualPhone:
     def tick(self) -> None:
         """Move the simulation on; slow the busy processes down when the phone is hot."""
         if self._up.is_set():
-            duty = self.simulator.tick()
-            if duty is not None:
-                self.order(op="duty", run=duty.run, pids=list(duty.pids))
+            shares = self.simulator.tick()
+            if shares is not None:
+                self.order(op="duty", shares=shares)
+
+    def set(self, **values: Any) -> None:
+        """Change the truth, see `Lab.set`.
+
+        Raises:
+            LabError: more load than this machine can give.
+        """
+        if not 0.0 <= values.get("other_load", 0.0) <= 1.0:
+            raise LabError("a load is a share from 0 to 1", device=self.spec.id)
+        self.simulator.set(**values)
+        if "other_load" in values:
+            self._set_other_load()
+
+    def _set_other_load(self) -> None:
+        """Busy processes of the system, on as large a share of this machine's CPUs as of the phone's cores."""
+        self.order(op="hog", cpus=self.simulator.other_load * min(machine_cpus(), self.spec.profile.cores))
+
+    def reboot(self, reason: str) -> None:
+        """End everything and boot again, with that boot reason."""
+        self._boot_reason = reason
+        self.order(op="reboot")
+
+    def suspend(self, seconds: float) -> None:
+        """Hold the phone still; its uptime goes on, the time that its cores account for does not."""
+        self.simulator.sleep(seconds)
+        self.order(op="suspend", seconds=seconds)
+
+    def low_memory_kill(self, pid: int) -> None:
+        """End a process (`pid` as the phone sees it) as the low memory killer does, with its words in the log.
+
+        Raises:
+            LabError: there is no such process.
+        """
+        victim = self.simulator.process(pid) if pid > 1 else None
+        if victim is None:
+            raise LabError(f"no process {pid} on the phone", device=self.spec.id)
+        self.order(op="kill", pid=pid)
+        self.simulator.killed(pid, *victim)
 
     async def close(self) -> None:
         """End the phone and everything in it."""

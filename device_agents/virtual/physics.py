@@ -19,7 +19,7 @@ CHARGER_W = {"none": 0.0, "usb": 2.5, "ac": 18.0}
 """Power a source can give: a USB 2 port (500 mA at 5 V) and a fast charger."""
 
 _MAX_STEP_S = 0.25
-_BATTERY_LAG_S = 120.0
+_STEPS_PER_LAG = 20
 _CAP_STEPS = 16
 _CHARGE_LIMIT_A_PER_AH = 1.0
 _TAPER_FROM = 0.8
@@ -79,31 +79,55 @@ def cap_for(cpu_c: float, physics: Physics) -> float:
     return max(physics.floor, math.ceil(share * _CAP_STEPS * 2) / (_CAP_STEPS * 2))
 
 
-def step(state: State, profile: Profile, *, load: float, seconds: float, charger: str, charging: bool) -> State:
+def faster_heat(physics: Physics, scale: float) -> Physics:
+    """A phone that warms and cools `scale` times as fast, between the same temperatures and at the same power."""
+    return replace(
+        physics,
+        cpu_j_per_k=physics.cpu_j_per_k / scale,
+        skin_j_per_k=physics.skin_j_per_k / scale,
+        battery_lag_s=physics.battery_lag_s / scale,
+    )
+
+
+def step(
+    state: State,
+    profile: Profile,
+    *,
+    load: float,
+    seconds: float,
+    charger: str,
+    charging: bool,
+    asleep: bool = False,
+) -> State:
     """The state `seconds` later, under a constant load.
 
     Args:
         load: share of the phone's processors that is busy.
         charger: "none", "usb" or "ac".
         charging: False: the charger feeds the phone but not the battery.
+        asleep: the phone is suspended.
     """
-    count = max(1, math.ceil(seconds / _MAX_STEP_S))
+    physics = profile.physics
+    largest = min(_MAX_STEP_S, physics.cpu_j_per_k * physics.cpu_skin_k_per_w / _STEPS_PER_LAG)
+    count = max(1, math.ceil(seconds / largest))
     for _ in range(count):
-        state = _small_step(state, profile, load, seconds / count, CHARGER_W[charger], charging)
+        state = _small_step(state, physics, load, seconds / count, CHARGER_W[charger], charging, asleep)
     return state
 
 
-def _small_step(state: State, profile: Profile, load: float, seconds: float, input_w: float, charging: bool) -> State:
-    physics = profile.physics
+def _small_step(
+    state: State, physics: Physics, load: float, seconds: float, input_w: float, charging: bool, asleep: bool
+) -> State:
     # Voltage falls with frequency: power goes with about its square.
     cpu_w = physics.cpu_w * load * state.cap**2
-    power = physics.idle_w + cpu_w
+    rest_w = physics.asleep_w if asleep else physics.idle_w
+    power = rest_w + cpu_w
     to_skin = (state.cpu_c - state.skin_c) / physics.cpu_skin_k_per_w
     to_air = (state.skin_c - physics.ambient_c) / physics.skin_air_k_per_w
     # Half of the idle power is the screen's and radio's and warms the skin directly.
-    cpu_c = state.cpu_c + (cpu_w + 0.1 * physics.idle_w - to_skin) / physics.cpu_j_per_k * seconds
-    skin_c = state.skin_c + (to_skin + 0.4 * physics.idle_w - to_air) / physics.skin_j_per_k * seconds
-    battery_c = state.battery_c + (state.skin_c - 0.5 - state.battery_c) / _BATTERY_LAG_S * seconds
+    cpu_c = state.cpu_c + (cpu_w + 0.1 * rest_w - to_skin) / physics.cpu_j_per_k * seconds
+    skin_c = state.skin_c + (to_skin + 0.4 * rest_w - to_air) / physics.skin_j_per_k * seconds
+    battery_c = state.battery_c + (state.skin_c - 0.5 - state.battery_c) / physics.battery_lag_s * seconds
     current = _battery_current(state, power, input_w, charging)
     volts = open_circuit_v(state.charge_mah / state.full_mah) + current * INTERNAL_OHM
     charge = state.charge_mah + current * 1000.0 * seconds / 3600.0

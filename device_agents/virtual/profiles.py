@@ -107,7 +107,9 @@ class Battery:
         charging_sign: sign of the current while charging.
         current_step_ua, voltage_step_uv, counter_step_uah: resolution of the gauge.
         period_s: how often the gauge has a new value.
-        counter_unit: of the charge counter in `dumpsys battery`: "uAh", "mAh" or "none" (prints 0).
+        current_mean: the current is the mean since the last value, as many coarse gauges have it, not that of a moment.
+        current_noise_ua, voltage_noise_uv: standard deviation of what a single value is off by.
+        counter_unit: of the charge counter, in sysfs and in `dumpsys battery`: "uAh", "mAh" or "none" (0).
         style: maker's form of `dumpsys battery`: "aosp", "samsung", "oplus".
     """
 
@@ -123,6 +125,9 @@ class Battery:
     voltage_step_uv: int = 1000
     counter_step_uah: int = 1000
     period_s: float = 1.0
+    current_mean: bool = False
+    current_noise_ua: float = 0.0
+    voltage_noise_uv: float = 0.0
     counter_unit: Literal["uAh", "mAh", "none"] = "uAh"
     uevent_extra: tuple[str, ...] = ()
 
@@ -132,8 +137,10 @@ class Physics:
     """Power and heat.
 
     Args:
-        idle_w: at idle, screen and radio included; cpu_w: added when every core is busy at full frequency.
+        idle_w: at idle, screen and radio included; cpu_w: added when every core is busy at full frequency; asleep_w:
+            while the phone is suspended.
         cpu_skin_k_per_w, skin_air_k_per_w: thermal resistances; cpu_j_per_k, skin_j_per_k: heat capacities.
+        battery_lag_s: time constant with which the battery follows the skin.
         trip_c: CPU temperature where the frequency cap starts to fall; span_c: over how many K it falls to `floor`, a
             share of the full frequency.
         ambient_c: of the air.
@@ -141,11 +148,13 @@ class Physics:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     idle_w: float = 0.9
+    asleep_w: float = 0.05
     cpu_w: float = 7.0
     cpu_skin_k_per_w: float = 5.0
     skin_air_k_per_w: float = 3.0
     cpu_j_per_k: float = 1.2
     skin_j_per_k: float = 80.0
+    battery_lag_s: float = 120.0
     trip_c: float = 68.0
     span_c: float = 20.0
     floor: float = 0.5
@@ -193,6 +202,11 @@ class Profile:
     @property
     def cores(self) -> int:
         return sum(cluster.cores for cluster in self.clusters)
+
+    @property
+    def capacities(self) -> tuple[int, ...]:
+        """Of each core, by its number."""
+        return tuple(cluster.capacity for cluster in self.clusters for _ in range(cluster.cores))
 
     @property
     def fingerprint(self) -> str:

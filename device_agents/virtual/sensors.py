@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from device_agents.virtual import texts
@@ -61,8 +62,12 @@ class Files:
         self._seen.clear()
 
 
-def properties(profile: Profile, serial: str) -> dict[str, str]:
-    """Android properties of a virtual phone; `ro.farm.virtual` says what it is."""
+def properties(profile: Profile, serial: str, boot_reason: str = "reboot") -> dict[str, str]:
+    """Android properties of a virtual phone; `ro.farm.virtual` says what it is.
+
+    Args:
+        boot_reason: canonical boot reason of Android, as in `sys.boot.reason`.
+    """
     p = profile
     both = {"brand": p.brand, "manufacturer": p.manufacturer, "model": p.model, "name": p.product, "device": p.device}
     derived = {
@@ -97,14 +102,18 @@ def properties(profile: Profile, serial: str) -> dict[str, str]:
         "dev.bootcomplete": "1",
         "sys.user.0.ce_available": "true",
         "init.svc.adbd": "running",
+        "ro.boot.bootreason": boot_reason,
+        "sys.boot.reason": boot_reason,
         "ro.farm.virtual": "1",
     }
     return {**derived, **p.props}
 
 
-def write_fixed(files: Files, profile: Profile, serial: str, boot_id: str, behaviours: frozenset[str]) -> None:
+def write_fixed(
+    files: Files, profile: Profile, serial: str, boot_id: str, behaviours: frozenset[str], boot_reason: str = "reboot"
+) -> None:
     """Everything that does not change while the phone is up."""
-    for name, value in properties(profile, serial).items():
+    for name, value in properties(profile, serial, boot_reason).items():
         files.put(f"phone/props/{name}", f"{value}\n")
     for behaviour in behaviours:
         files.put(f"phone/behaviours/{behaviour}", "\n")
@@ -276,31 +285,34 @@ def _number(text: str | None, fallback: int) -> int:
 
 
 def write_gauge(files: Files, profile: Profile, gauge: Gauge) -> None:
-    """The battery in sysfs."""
+    """The battery in sysfs; `dumpsys battery` gets its charge counter from here, in the same unit."""
     battery, denied = profile.battery, _denied(profile)
+    counter = {"uAh": gauge.counter_uah, "mAh": gauge.counter_uah // 1000, "none": 0}[battery.counter_unit]
+    shown = replace(gauge, counter_uah=counter)
     values: dict[str, int | str] = {
         "status": texts.STATUS_NAMES[gauge.status],
         "capacity": gauge.level,
         "voltage_now": gauge.voltage_uv,
         "temp": gauge.temperature_dc,
-        "charge_counter": gauge.counter_uah,
+        "charge_counter": shown.counter_uah,
     }
     if battery.current != "absent":
         values["current_now"] = texts.raw_current(battery, gauge.current_ua)
     for name, value in values.items():
         hidden = denied(f"class/power_supply/battery/{name}") or (name == "current_now" and battery.current == "denied")
         files.put(f"{_BATTERY}/{name}", f"{value}\n", denied=hidden)
-    files.put(f"{_BATTERY}/uevent", texts.uevent(profile, gauge), denied=denied("class/power_supply/battery/uevent"))
+    files.put(f"{_BATTERY}/uevent", texts.uevent(profile, shown), denied=denied("class/power_supply/battery/uevent"))
     files.put("sys/class/power_supply/usb/online", f"{int(gauge.charger != 'none')}\n")
+
+
+def stepped(value: float, step: int) -> int:
+    """As a gauge of that resolution shows it."""
+    return round(value / step) * step
 
 
 def read_gauge(profile: Profile, state: State, charger: str, charging: bool) -> Gauge:
     """The truth as the fuel gauge rounds it."""
     battery = profile.battery
-
-    def stepped(value: float, step: int) -> int:
-        return round(value / step) * step
-
     full = state.charge_mah >= state.full_mah * 0.999
     if charger == "none":
         status = texts.STATUS_DISCHARGING
@@ -321,11 +333,15 @@ def read_gauge(profile: Profile, state: State, charger: str, charging: bool) -> 
     )
 
 
-def write_processors(files: Files, profile: Profile, *, busy_s: float, uptime_s: float, boot_time: float) -> None:
-    """/proc/stat: the CPU time of this phone's processes, spread over its cores."""
+def write_processors(files: Files, profile: Profile, *, busy_s: float, awake_s: float, boot_time: float) -> None:
+    """/proc/stat: the CPU time of this phone's processes, spread over its cores.
+
+    Args:
+        awake_s: uptime without the time that the phone was suspended.
+    """
     cores, hz = profile.cores, 100
     each_busy = round(busy_s * hz / cores)
-    each_idle = max(0, round(uptime_s * hz) - each_busy)
+    each_idle = max(0, round(awake_s * hz) - each_busy)
     lines = [f"cpu  {each_busy * cores} 0 0 {each_idle * cores} 0 0 0 0 0 0"]
     lines += [f"cpu{number} {each_busy} 0 0 {each_idle} 0 0 0 0 0 0" for number in range(cores)]
     lines += ["intr 0", "ctxt 0", f"btime {int(boot_time)}", "processes 1", "procs_running 1", "procs_blocked 0"]
@@ -338,10 +354,21 @@ def write_load(files: Files, averages: tuple[float, float, float], processes: in
     files.overwrite("proc/loadavg", f"{shown} {min(processes, round(averages[0]) or 1)}/{processes} {processes}\n")
 
 
-def write_memory(files: Files, profile: Profile, *, anon_kb: int, file_kb: int, machine_available_kb: int) -> None:
-    """/proc/meminfo: the phone's RAM, less what its own processes hold; never more than the machine has left."""
+def free_for_processes_kb(profile: Profile) -> int:
+    """MemAvailable of a phone that runs nothing but its system."""
+    return profile.ram_kb - round(profile.ram_kb * 0.46)
+
+
+def write_memory(
+    files: Files, profile: Profile, *, anon_kb: int, file_kb: int, machine_available_kb: int, apps_kb: int = 0
+) -> None:
+    """/proc/meminfo: the phone's RAM, less what its own processes hold; never more than the machine has left.
+
+    Args:
+        apps_kb: held by apps that are not there.
+    """
     total = profile.ram_kb
-    system = round(total * 0.46)
+    system = total - free_for_processes_kb(profile) + apps_kb
     available = max(0, min(total - system - anon_kb, machine_available_kb))
     cached = min(round(total * 0.25) + file_kb, available)
     free = max(0, available - cached)

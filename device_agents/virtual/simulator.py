@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from device_agents.virtual import physics, sensors, usage
+from device_agents.virtual.gauge import FuelGauge
+from device_agents.virtual.load import Throttle
 from device_agents.virtual.profiles import Profile
 from device_agents.virtual.texts import Temperatures
+from device_agents.virtual.truth import Truth
 
 TICK_S = 0.2
 _SERVICES_S = 1.0
-_TRUTH_S = 0.5
 _LOAD_WINDOWS_S = (60.0, 300.0, 900.0)
-_HEAVY_SHARE = 0.15
-"""A process that uses more than this share of one CPU is slowed down when the phone is hot."""
+_CLEAN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
-    """Let the processes `pids` run for the share `run` of the time."""
+class Wanted:
+    """What a test asked of a phone beyond its profile; all of it is in the truth.
 
-    run: float
-    pids: tuple[int, ...]
+    Args:
+        charger: "none", "usb", "ac"; charging: whether it feeds the battery.
+        heat_scale: how many times as fast it warms and cools; battery_scale: how much finer and faster its gauge is.
+        other_load: busy share of all cores by a process of the system; apps_kb: memory that others hold.
+    """
+
+    charger: str = "usb"
+    charging: bool = True
+    heat_scale: float = 1.0
+    battery_scale: float = 1.0
+    other_load: float = 0.0
+    apps_kb: int = 0
 
 
-def _machine_cpus() -> int:
+def machine_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
@@ -46,25 +57,34 @@ class Simulator:
     """State of one phone over its boots: heat and charge stay, processes and boot id do not."""
 
     def __init__(self, profile: Profile, serial: str, state: Path, truth: Path, behaviours: frozenset[str]) -> None:
-        self._profile = profile
+        self._profile = self._heat = profile
         self._serial = serial
         self._folder = state
-        self._truth_path = truth
+        self._truth = Truth(truth)
         self._behaviours = behaviours
         self._files = sensors.Files(state)
         self._proc: int | None = None
         self._state = physics.at_rest(profile, 74.0)
-        self._charger = "usb"
-        self._charging = True
+        self._wanted = Wanted()
+        self._gauge = FuelGauge(profile, serial)
+        self._throttle = Throttle(profile.capacities, state / "affinity")
         self._settings: Mapping[str, str] = {}
         self._settings_stamp = 0
         self._boot_id = ""
         self._booted_at = 0.0
-        self._last = 0.0
+        self._forget_boot()
+
+    def _forget_boot(self) -> None:
+        self._last = time.monotonic()
         self._usage = usage.Usage(0.0, 0, 0, {})
-        self._gauge_due = self._services_due = self._truth_due = 0.0
-        self._duty = Duty(1.0, ())
         self._averages = (0.0, 0.0, 0.0)
+        self._services_due = self._clean_due = 0.0
+        self._shares: dict[int, float] = {}
+        self._hogs: frozenset[int] = frozenset()
+        self._hog_s = 0.0
+        self._asleep_until = 0.0
+        self._slept_s = 0.0
+        self._throttle.forget()
 
     @property
     def state(self) -> physics.State:
@@ -72,21 +92,24 @@ class Simulator:
 
     @property
     def charger(self) -> str:
-        return self._charger
+        return self._wanted.charger
 
-    def boot(self, boot_id: str, uptime_s: float) -> None:
+    @property
+    def other_load(self) -> float:
+        return self._wanted.other_load
+
+    def boot(self, boot_id: str, uptime_s: float, reason: str = "reboot") -> None:
         """Write every file for a boot that starts now, with the phone's clock at `uptime_s`."""
         self._files.forget()
         self._boot_id = boot_id
         self._booted_at = time.monotonic() - uptime_s
-        self._last = time.monotonic()
-        self._usage = usage.Usage(0.0, 0, 0, {})
-        self._averages = (0.0, 0.0, 0.0)
-        self._duty = Duty(1.0, ())
-        sensors.write_fixed(self._files, self._profile, self._serial, boot_id, self._behaviours)
+        self._forget_boot()
+        self._gauge.refresh()
+        for noted in (self._folder / "affinity").glob("*"):
+            noted.unlink(missing_ok=True)
+        sensors.write_fixed(self._files, self._profile, self._serial, boot_id, self._behaviours, reason)
         sensors.link_policies(self._folder, self._profile)
-        self._gauge_due = self._services_due = self._truth_due = 0.0
-        self._write(time.monotonic())
+        self._write(time.monotonic(), event="boot", boot_reason=reason)
 
     def attach(self, proc: int) -> None:
         """Take the descriptor of the booted phone's /proc."""
@@ -103,67 +126,107 @@ class Simulator:
         *,
         battery_level: float | None = None,
         temperature_c: float | None = None,
-        charger: str | None = None,
-        charging: bool | None = None,
+        memory_available_mb: float | None = None,
+        **wanted: Any,
     ) -> None:
-        """Change the truth: level in percent; temperature of skin, battery and CPU in °C; charger "none", "usb", "ac";
-        whether the charger feeds the battery."""
+        """Change the truth: level in percent; temperature of skin, battery and CPU in °C; what MemAvailable shows now;
+        and the fields of `Wanted`."""
         state = self._state
         if battery_level is not None:
             state = replace(state, charge_mah=state.full_mah * battery_level / 100.0)
         if temperature_c is not None:
             cap = physics.cap_for(temperature_c, self._profile.physics)
             state = replace(state, cpu_c=temperature_c, skin_c=temperature_c, battery_c=temperature_c, cap=cap)
-        self._charger = charger or self._charger
-        self._charging = self._charging if charging is None else charging
+        if memory_available_mb is not None:
+            free = sensors.free_for_processes_kb(self._profile) - self._usage.anon_kb
+            wanted["apps_kb"] = max(0, free - round(memory_available_mb * 1e6 / 1024))
+        self._wanted = replace(self._wanted, **wanted)
+        self._heat = replace(self._profile, physics=physics.faster_heat(self._profile.physics, self._wanted.heat_scale))
+        if self._gauge.scale != self._wanted.battery_scale:
+            self._gauge.set_scale(self._wanted.battery_scale)
         # A moment later the current is the new one too.
-        self._state = physics.step(
-            state, self._profile, load=state.load, seconds=1e-3, charger=self._charger, charging=self._charging
-        )
-        self._gauge_due = self._services_due = self._truth_due = 0.0
+        capped = state.cap != self._state.cap
+        self._state = self._step(state, state.load, 1e-3)
+        self._gauge.refresh()
+        self._services_due = 0.0
         if self._proc is not None:
-            self._write(time.monotonic())
+            self._write(time.monotonic(), event="cap" if capped else "set")
 
-    def tick(self) -> Duty | None:
-        """Advance to now; a new duty when the phone must run slower or may run faster, else None."""
+    def sleep(self, seconds: float) -> None:
+        """The phone is suspended from now on for `seconds`."""
+        self._asleep_until = time.monotonic() + seconds
+        self._write(time.monotonic(), event="suspend", seconds=seconds)
+
+    def hogs(self, pids: frozenset[int]) -> None:
+        """The processes that are the system's own load."""
+        self._hogs = pids
+
+    def process(self, pid: int) -> tuple[str, int] | None:
+        """Name and resident kB of a process of the phone; None when there is none."""
+        return None if self._proc is None else usage.describe(self._proc, pid)
+
+    def killed(self, pid: int, name: str, rss_kb: int) -> None:
+        """Write what the low memory killer says of a process it ended."""
+        said = time.strftime("%m-%d %H:%M:%S") + ".000   495   495 I lowmemorykiller: "
+        text = (
+            f"{said}Kill '{name}' ({pid}), uid 2000, oom_score_adj -1000 to free {rss_kb}kB rss, 0kB swap; reason: "
+            "low watermark is breached and swap is low (712kB < 389076kB)\n"
+        )
+        log = self._folder / "phone/logcat"
+        self._files.put("phone/logcat", log.read_text(encoding="utf-8") + text)
+        self._write(time.monotonic(), event="low_memory_kill", pid=pid)
+
+    def tick(self) -> dict[int, float] | None:
+        """Advance to now; pid → share of the time that it may run, when that changed, else None."""
         if self._proc is None:
             return None
         now = time.monotonic()
         seconds = now - self._last
         if seconds <= 0:
             return None
+        asleep = now < self._asleep_until
+        self._slept_s += max(0.0, min(now, self._asleep_until) - self._last)
         before, seen = self._usage, usage.read(self._proc)
         self._usage = replace(seen, busy_s=max(seen.busy_s, before.busy_s))
         used = self._usage.busy_s - before.busy_s
-        load = min(1.0, used / seconds / min(_machine_cpus(), self._profile.cores))
+        self._hog_s += sum(seen.per_process.get(pid, 0.0) - before.per_process.get(pid, 0.0) for pid in self._hogs)
+        load = min(1.0, used / seconds / min(machine_cpus(), self._profile.cores))
         one, five, fifteen = (
             average + (used / seconds - average) * (1.0 - math.exp(-seconds / window))
             for average, window in zip(self._averages, _LOAD_WINDOWS_S, strict=True)
         )
         self._averages = (one, five, fifteen)
-        self._state = physics.step(
-            self._state, self._profile, load=load, seconds=seconds, charger=self._charger, charging=self._charging
-        )
+        cap = self._state.cap
+        self._state = self._step(self._state, load, seconds, asleep=asleep)
+        self._gauge.passed(self._state.battery_a, seconds)
         self._last = now
         self._read_settings()
-        self._write(now)
-        return self._new_duty(before, seconds)
+        if not asleep:
+            # A phone that sleeps writes nothing; what changed is seen when it wakes up.
+            self._write(now, event="cap" if self._state.cap != cap else "")
+        return self._new_shares(before, seconds)
 
-    def _new_duty(self, before: usage.Usage, seconds: float) -> Duty | None:
-        run = self._state.cap
-        threshold = _HEAVY_SHARE * min(1.0, run) * seconds
-        heavy = tuple(
-            sorted(
-                pid
-                for pid, used in self._usage.per_process.items()
-                if pid in self._duty.pids or used - before.per_process.get(pid, used) > threshold
-            )
+    def _step(self, state: physics.State, load: float, seconds: float, *, asleep: bool = False) -> physics.State:
+        wanted = self._wanted
+        return physics.step(
+            state,
+            self._heat,
+            load=load,
+            seconds=seconds,
+            charger=wanted.charger,
+            charging=wanted.charging,
+            asleep=asleep,
         )
-        duty = Duty(run, heavy) if run < 1.0 else Duty(1.0, ())
-        if duty == self._duty:
+
+    def _new_shares(self, before: usage.Usage, seconds: float) -> dict[int, float] | None:
+        assert self._proc is not None
+        shares = self._throttle.shares(
+            self._proc, before, self._usage, seconds=seconds, cap=self._state.cap, exempt=self._hogs
+        )
+        if shares == self._shares:
             return None
-        self._duty = duty
-        return duty
+        self._shares = shares
+        return shares
 
     def _read_settings(self) -> None:
         folder = self._folder / "settings"
@@ -181,12 +244,16 @@ class Simulator:
         self._settings = found
         self._services_due = 0.0
 
-    def _write(self, now: float) -> None:
+    def _write(self, now: float, *, event: str = "", **more: Any) -> None:
         profile, state, files = self._profile, self._state, self._files
         uptime = now - self._booted_at
         sensors.write_frequencies(files, profile, state.load, state.cap)
         sensors.write_processors(
-            files, profile, busy_s=self._usage.busy_s, uptime_s=uptime, boot_time=time.time() - uptime
+            files,
+            profile,
+            busy_s=self._busy_s(),
+            awake_s=uptime - self._slept_s,
+            boot_time=time.time() - uptime,
         )
         temperatures = Temperatures(
             cpu=state.cpu_c,
@@ -195,10 +262,8 @@ class Simulator:
             battery=state.battery_c,
         )
         sensors.write_thermal(files, profile, temperatures)
-        gauge = sensors.read_gauge(profile, state, self._charger, self._charging)
-        if now >= self._gauge_due:
-            self._gauge_due = now + profile.battery.period_s
-            sensors.write_gauge(files, profile, gauge)
+        gauge = self._gauge.read(state, now, charger=self._wanted.charger, charging=self._wanted.charging)
+        sensors.write_gauge(files, profile, gauge)
         if now >= self._services_due:
             self._services_due = now + _SERVICES_S
             sensors.write_memory(
@@ -207,18 +272,38 @@ class Simulator:
                 anon_kb=self._usage.anon_kb,
                 file_kb=self._usage.file_kb,
                 machine_available_kb=_machine_available_kb(),
+                apps_kb=self._wanted.apps_kb,
             )
             sensors.write_load(files, self._averages, len(self._usage.per_process) + 1)
             sensors.write_services(files, profile, temperatures, gauge, self._settings)
             files.put("phone/applied", self._settings.get("sequence", "") + "\n")
-        if now >= self._truth_due:
-            self._truth_due = now + _TRUTH_S
-            self._append_truth(uptime)
+        if now >= self._clean_due:
+            self._clean_due = now + _CLEAN_S
+            self._forget_dead_threads()
+        self._truth.note(now, uptime, lambda: self._facts(uptime), event=event, **more)
 
-    def _append_truth(self, uptime: float) -> None:
+    def _busy_s(self) -> float:
+        """CPU time as the phone counts it: the system's own load takes a share of all its cores, other processes take
+        what they really take, as /proc/PID/stat has it."""
+        cores = self._profile.cores
+        return self._usage.busy_s + self._hog_s * (cores / min(machine_cpus(), cores) - 1.0)
+
+    def _forget_dead_threads(self) -> None:
+        """Remove what threads that are gone had noted, so that another of the same number does not inherit it."""
+        if self._proc is None:
+            return
+        for noted in (self._folder / "affinity").iterdir():
+            if usage.parent(self._proc, int(noted.name) if noted.name.isdecimal() else 0) == 0:
+                noted.unlink(missing_ok=True)
+
+    def _facts(self, uptime: float) -> dict[str, Any]:
         """One line of exact truth, where neither the phone nor measuring code looks."""
-        state = self._state
-        line = {
+        state, wanted = self._state, self._wanted
+        first, tops = 0, {}
+        for cluster in self._profile.clusters:
+            tops[f"policy{first}"] = sensors.capped_khz(cluster, state.cap)
+            first += cluster.cores
+        return {
             "host_s": time.time(),
             "uptime_s": uptime,
             "boot_id": self._boot_id,
@@ -233,10 +318,15 @@ class Simulator:
             "skin_c": state.skin_c,
             "battery_c": state.battery_c,
             "cap": state.cap,
+            "max_khz": tops,
             "load": state.load,
-            "busy_s": self._usage.busy_s,
+            "busy_s": self._busy_s(),
+            "slept_s": self._slept_s,
             "anon_kb": self._usage.anon_kb,
-            "charger": self._charger,
+            "charger": wanted.charger,
+            "charging": wanted.charging,
+            "heat_scale": wanted.heat_scale,
+            "battery_scale": wanted.battery_scale,
+            "other_load": wanted.other_load,
+            "apps_kb": wanted.apps_kb,
         }
-        with self._truth_path.open("a", encoding="utf-8") as truth:
-            truth.write(json.dumps(line) + "\n")

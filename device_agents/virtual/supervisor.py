@@ -252,10 +252,16 @@ class Supervisor:
         match verb:
             case "unplug":
                 await self._unplug(relays)
-            case "kill_adbd" | "reboot":
+            case "kill_adbd":
                 phone.order(op=verb)
+            case "reboot":
+                phone.reboot(order["reason"])
+            case "suspend":
+                phone.suspend(order["seconds"])
+            case "low_memory_kill":
+                phone.low_memory_kill(order["pid"])
             case "set":
-                phone.simulator.set(**order["values"])
+                phone.set(**order["values"])
             case _:
                 _turn(relays, order)
         self._cables_changed.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -48,6 +49,53 @@ def read(proc: int) -> Usage:
             anon += int(pages[1]) - shared
             file += shared
     return Usage(ticks / _TICKS, anon * _PAGE_KB, file * _PAGE_KB, per_process)
+
+
+def threads(proc: int, pid: int) -> dict[int, float]:
+    """CPU seconds of each thread of a process; empty when it is gone."""
+    used: dict[int, float] = {}
+    try:
+        folder = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
+    except OSError:
+        return used
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208 - a descriptor has no path
+            # Nanoseconds; the ticks of `stat` are too coarse for a fifth of a second.
+            exact = _read(folder, f"{name}/schedstat").split()
+            if exact:
+                used[int(name)] = int(exact[0]) / 1e9
+                continue
+            fields = _read(folder, f"{name}/stat").rpartition(b")")[2].split()
+            if len(fields) > 12:
+                used[int(name)] = (int(fields[11]) + int(fields[12])) / _TICKS
+    except OSError:
+        pass
+    finally:
+        os.close(folder)
+    return used
+
+
+def parent(proc: int, pid: int) -> int:
+    """Pid of the parent as the phone sees it; 0 when there is none."""
+    fields = _read(proc, f"{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def describe(proc: int, pid: int) -> tuple[str, int] | None:
+    """Name (its first argument) and resident memory in kB of a process; None when it is gone."""
+    pages = _read(proc, f"{pid}/statm").split()
+    if len(pages) < 2:
+        return None
+    return _read(proc, f"{pid}/cmdline").split(b"\0")[0].decode("utf-8", "replace"), int(pages[1]) * _PAGE_KB
+
+
+def read_text(path: Path) -> str:
+    """A small file; empty when it is gone."""
+    try:
+        with path.open(encoding="ascii", errors="replace") as file:
+            return file.read(1024)
+    except OSError:
+        return ""
 
 
 def _read(folder: int, name: str) -> bytes:
