@@ -270,7 +270,8 @@ class _Sweep:
         titles = ("setting", "threads", "cores", "measured", f"median {spec.unit}", "95 % interval", "")
         body = [_line(row, best, {setting.name for setting in conclusion.alike}) for row in rows]
         output.print_table(f"{spec.title} on {output.device_name(device.id, device.facts.kind)}", titles, body)
-        click.echo(f"{'best so far' if left else 'best'}: {conclusion.reason}")
+        head = "" if best is None else "best so far: " if left else "best: "
+        click.echo(f"{head}{conclusion.reason}")
         if left:
             click.echo(f"run {self._record.id} was interrupted: nothing is kept; tune again", err=True)
         elif best is not None:
