@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from harness.death import DeathSigns
 from harness.errors import ErrorClass
 from harness.gates import Conditions
-from harness.model import Artifact, Attached, DeviceFacts, HttpRequest, LeaseInfo, Reading
+from harness.model import Artifact, Attached, DeviceFacts, HttpRequest, LeaseInfo, PhoneSettings, Reading
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) while something is transferred."""
@@ -202,6 +202,38 @@ class PhoneConditions(Protocol):
         """One look, with the load of the last moment."""
 
 
+class SettingChange(Protocol):
+    """One setting after farm wanted to change it, or to put it back."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def outcome(self) -> str:
+        """set, already, restored, left, denied, ignored, impossible."""
+
+    @property
+    def detail(self) -> str: ...
+
+    @property
+    def advice(self) -> str: ...
+
+    @property
+    def failed(self) -> bool: ...
+
+
+class Settings(Protocol):
+    """Settings of a phone that farm changes for the time of a run."""
+
+    def apply(
+        self, wanted: PhoneSettings, *, wifi: bool, limit_s: float, on_undo: Callable[[str], None] | None = None
+    ) -> Sequence[SettingChange]:
+        """Set what is wanted, verified by its effect; `on_undo` gets what to undo before anything is changed."""
+
+    def restore(self, *, limit_s: float, undo: str = "") -> Sequence[SettingChange]:
+        """Put back what the phone's own note says, or `undo` when it has none."""
+
+
 class DeathEvidence(Protocol):
     """What a device shows after a runner has died."""
 
@@ -246,6 +278,7 @@ class DeviceAgent(Protocol):
     telemetry: Telemetry
     conditions: PhoneConditions
     evidence: DeathEvidence
+    settings: Settings
     lease: PhoneLease
     recovery: Recovery
 

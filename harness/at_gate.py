@@ -8,8 +8,8 @@ from harness import limits
 from harness.attempt import Attempt, Cancelled, Parked
 from harness.events import Activity
 from harness.gate_keeper import wait_at_gate
-from harness.gates import Conditions, GateCheck, GateReport, refusal
-from harness.model import Measured, Step
+from harness.gates import Conditions, GateCheck, refusal
+from harness.model import Measured, Reading, Step
 
 
 def pass_gates(state: Attempt) -> None:
@@ -21,11 +21,15 @@ def pass_gates(state: Attempt) -> None:
     context, gates = state.context, state.context.gates
     memory = context.memory
 
+    looks: list[Reading | None] = []
+
     def look() -> Conditions:
         seen = context.agent.conditions.read(limit_s=limits.SHELL_S)
+        looks.append(seen.readings.get("cpu_temperature_c"))
         uptime = seen.readings.get("uptime_s")
         if isinstance(uptime, Measured):
             state.booted_at = time.time() - uptime.value
+        state.screen = seen.texts.get("wakefulness", "")
         return seen
 
     def pause(seconds: float) -> None:
@@ -45,22 +49,16 @@ def pass_gates(state: Attempt) -> None:
             pause=pause,
             idle_cpu_c=memory.idle_cpu_c() if memory else None,
             wanted=context.phone_settings,
+            parked=context.parked,
             may_park=context.may_park,
             on_wait=tell,
         )
         detail.update(report.to_json())
         state.provenance["gate"] = report.to_json()
-        state.marks += report.marks
+        state.marks += (*context.setting_marks, *report.marks)
         if report.outcome == "parked":
             raise Parked(report)
         if not report.may_run:
             raise refusal(report, state.case.device_id)
-    _remember_idle(state, report)
-
-
-def _remember_idle(state: Attempt, report: GateReport) -> None:
-    """A phone that passed without waiting shows its temperature at rest."""
-    memory = state.context.memory
-    temperature = state.before.get("cpu_temperature_c")
-    if memory and report.outcome == "passed" and isinstance(temperature, Measured):
-        memory.saw_idle(temperature.value)
+    if memory is not None and context.rested and looks and isinstance(looks[0], Measured):
+        memory.saw_idle(looks[0].value)

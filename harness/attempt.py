@@ -28,6 +28,7 @@ from harness.model import (
     ModelFile,
     PhoneSettings,
     PlannedCase,
+    PowerState,
     Reading,
     RunnerBuild,
     Step,
@@ -73,6 +74,9 @@ class SessionContext:
         gates: what has to hold before the runner starts.
         phone_settings: what farm keeps on the phone.
         memory: what is known of the phone, None where nothing is kept.
+        setting_marks: settings that the phone denied.
+        parked: the phone charged until now and has to reach the level where it works again.
+        rested: nothing of farm ran on the phone for a while, so that it shows its temperature at rest.
         may_park: False: a low battery will not charge, so that it is waited for like heat.
         force: run also what will probably not fit into memory.
     """
@@ -94,6 +98,9 @@ class SessionContext:
     gates: Gates = field(default_factory=Gates)
     phone_settings: PhoneSettings = field(default_factory=PhoneSettings)
     memory: PhoneMemory | None = None
+    setting_marks: tuple[str, ...] = ()
+    parked: bool = False
+    rested: bool = False
     may_park: bool = True
     force: bool = False
 
@@ -131,6 +138,9 @@ class Attempt:
     calibration: GaugeCalibration | None = None
     baseline: Baseline | Unavailable = field(default_factory=lambda: Unavailable("no idle baseline was taken"))
     signs: DeathSigns | None = None
+    idle_traces: tuple[Trace, ...] = ()
+    power_state: PowerState = PowerState.UNKNOWN
+    screen: str = ""
 
     @contextmanager
     def during(self, step: Step, limit_s: float | None = None) -> Iterator[dict[str, Any]]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from android_runner.base import Figures, RunOutput, RunRequest
 from device_agents.base import JobOutput
-from harness.analysis.appraisal import appraise
+from harness.analysis.appraisal import LONG, appraise
 from harness.analysis.memory_fit import aftermath
 from harness.analysis.metrics import case_metrics
 from harness.attempt import Attempt
 from harness.death import classify_death
+from harness.energy_step import learn_gauge
 from harness.errors import ErrorClass, Permanent, Transient
 from harness.model import CaseResult, Measured, Reading, Step, Unavailable
 
@@ -52,6 +53,8 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     _raise_death(state, output, samples)
     _raise_problem(figures, output, request.limit_s)
     window = (output.stamps.get("started"), output.stamps.get("ended"))
+    if state.case.workload.kind in LONG:
+        learn_gauge(state, state.traces)
     seen = appraise(
         state.case.workload.kind,
         figures.token_times,

@@ -38,5 +38,8 @@ def run_limit_s(workload: Workload, model: Artifact) -> float:
     )
 
 
+BOOT_TOLERANCE_S = 60.0
+"""Two readings of the moment of a boot differ by the host clock's corrections; no phone boots twice in a minute."""
+
 RECOVERY_S = 120.0
 """One rung of the recovery ladder; a reboot is the slowest."""

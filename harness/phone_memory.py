@@ -15,6 +15,12 @@ IDLE_LOOKS = 20
 IDLE_LEAST = 3
 """Looks before the idle is believed; until then the absolute limit of the gates holds."""
 
+IDLE_FLOOR_C = 32.0
+"""A cold night must not make the gate refuse a warm day: in a room of 25 °C no phone idles above it for long."""
+
+REST_S = 600.0
+"""Without work a phone is near its idle after ten minutes."""
+
 IDLE_AGE_S = 30 * 86_400.0
 """Older looks are of another season."""
 
@@ -44,11 +50,20 @@ class PhoneMemory:
             for record in self._store.device_records(self._identity, "idle")
             if self._clock() - record.at < IDLE_AGE_S
         ][-IDLE_LOOKS:]
-        return min(recent) if len(recent) >= IDLE_LEAST else None
+        return max(min(recent), IDLE_FLOOR_C) if len(recent) >= IDLE_LEAST else None
 
     def saw_idle(self, cpu_temperature_c: float) -> None:
         """Remember a look at the phone while nothing ran on it."""
         self._add("idle", "", {"cpu_temperature_c": cpu_temperature_c})
+
+    def rested(self) -> bool:
+        """Whether nothing of farm has run on the phone for a while."""
+        found = self._store.latest_device_record(self._identity, "worked")
+        return found is None or self._clock() - found.at > REST_S
+
+    def saw_work(self) -> None:
+        """Remember that the phone worked until now."""
+        self._add("worked", "", {})
 
     def loaded_in_boot_of(self, model_sha256: str) -> float | None:
         """When the phone booted, in Unix seconds, in which the model was loaded last; None when it never was."""

@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from android_runner.base import RunRequest
 from device_agents.base import Deployed, JobHandle, JobOutput, JobSpec
-from harness import limits
+from harness import energy_step, limits
 from harness.analysis.memory_fit import aftermath, predict, request_of
+from harness.analysis.power_state import power_state
 from harness.at_gate import pass_gates
 from harness.attempt import Attempt, Cancelled, Outcome, SessionContext, reading_json, unmeasured
 from harness.death import classify_death
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.events import Activity
 from harness.harvest import figures
-from harness.model import Artifact, CaseResult, Measured, PlannedCase, Reading, Step, Unavailable
+from harness.model import Artifact, CaseResult, PlannedCase, Step, Unavailable
 from harness.plan import Placement, placement
 from harness.waiting import through_outages, wait_for_end
 
 _LOST = frozenset({ErrorClass.ADBD_RESTART, ErrorClass.DEVICE_REBOOTED})
-
-_BOOT_TOLERANCE_S = 60.0
-"""Two readings of the moment of a boot differ by the host clock's corrections; no phone boots twice in a minute."""
 
 MEMORY_FLOOR_MB = 100.0
 """MemAvailable below which the runner is ended on the phone: a little before Android ends what is in the foreground."""
@@ -62,6 +59,7 @@ def _measure(state: Attempt) -> CaseResult:
     _check_space(state)
     model, runner = _deploy(state)
     pass_gates(state)
+    energy_step.prepare(state, lambda idle: _run_and_collect(state, idle))
     _warm_up(state, model)
     request = RunRequest(
         workload=case.workload,
@@ -103,13 +101,15 @@ def _select(state: Attempt) -> Placement:
         where = placement(case.workload, facts)
         snapshot = state.before = context.agent.telemetry.snapshot(limit_s=limits.SHELL_S)
         detail["before"] = {name: reading_json(reading) for name, reading in snapshot.items()}
+        state.power_state, why = power_state(snapshot)
         state.provenance |= {
             "os_fingerprint": facts.os_fingerprint,
             "os_version": facts.os_version,
             "soc": facts.soc,
             "threads": where.threads,
             "threads_reason": where.reason,
-            "power_state": _power_state(snapshot),
+            "power_state": state.power_state.value,
+            "power_state_reason": why,
         }
     return where
 
@@ -198,7 +198,7 @@ def _warm_up(state: Attempt, model: Deployed) -> None:
             before = memory.loaded_in_boot_of(sha256)
             if model.pushed_bytes or before is None:
                 state.first_load = "after a push"
-            elif abs(before - state.booted_at) > _BOOT_TOLERANCE_S:
+            elif abs(before - state.booted_at) > limits.BOOT_TOLERANCE_S:
                 state.first_load = "after a reboot"
             memory.saw_load(sha256, state.booted_at)
         state.provenance["load"] = f"first {state.first_load}" if state.first_load else "warm"
@@ -273,13 +273,6 @@ def _clean_up(state: Attempt, key: str, handle: JobHandle | None) -> None:
         except Transient as unreachable:
             # Not a reason to lose a measurement that is already here: the next holder of the lease reaps it.
             detail["left_on_device"] = f"unknown: {unreachable.message}"
-
-
-def _power_state(snapshot: Mapping[str, Reading]) -> str:
-    external = snapshot.get("power_state_external")
-    if isinstance(external, Measured):
-        return "external power" if external.value else "unplugged"
-    return f"unknown: {external.reason}" if external else "unknown: not read"
 
 
 def _port() -> int:

@@ -19,6 +19,7 @@ from harness.gates import GateReport
 from harness.model import (
     CaseResult,
     CaseStatus,
+    DeviceKind,
     ErrorInfo,
     Measured,
     ModelFile,
@@ -27,6 +28,7 @@ from harness.model import (
     Step,
     StepRecord,
 )
+from harness.phone_setup import settings_kept
 from harness.session import measure
 from harness.setup import Crew, Setup, Work
 
@@ -60,6 +62,10 @@ class Worker:
         self._case: PlannedCase | None = None
         self._attempt = 1
         self._parking = True
+        self._parked = False
+        self._setting_marks: tuple[str, ...] = ()
+        self._memory = setup.memory(work.device.facts.identity) if setup.memory else None
+        self._rested = self._memory is not None and self._memory.rested()
 
     def run(self) -> None:
         """Body of the thread."""
@@ -98,7 +104,14 @@ class Worker:
             left = agent.jobs.reap(limit_s=limits.SHELL_S)
             if left:
                 self._event("reaped", f"ended what an earlier run had left: {', '.join(left)}")
-            self._measure_all(agent)
+            with settings_kept(
+                agent,
+                self._setup.phone_settings,
+                wifi=":" in agent.attached.serial and self._work.device.facts.kind is DeviceKind.PHONE,
+                memory=self._memory,
+                event=self._event,
+            ) as self._setting_marks:
+                self._measure_all(agent)
         finally:
             self._setup.leases.release(self._work.device, agent)
 
@@ -117,8 +130,11 @@ class Worker:
                 self._charge(agent, parked.report)
                 queue.appendleft(case)
                 continue
+            self._parked = self._rested = False
             queue.extend(self._more(case, queue))
             self._case = None
+            if self._memory is not None:
+                self._memory.saw_work()
 
     def _measure(self, agent: DeviceAgent, case: PlannedCase) -> None:
         self._case = case
@@ -157,7 +173,7 @@ class Worker:
             seen = agent.conditions.read(limit_s=limits.SHELL_S)
             level = seen.readings.get("battery_level_pct")
             if not isinstance(level, Measured) or level.value >= gates.battery_level_resume_pct:
-                self._parking = True
+                self._parked = True
                 self._event(
                     "unparked", f"battery {level.value:g} %" if isinstance(level, Measured) else "level unknown"
                 )
@@ -208,7 +224,10 @@ class Worker:
             # A phone that does not charge is not waited for at every case anew.
             gates=setup.gates if self._parking else replace(setup.gates, max_wait_s=0.0),
             phone_settings=setup.phone_settings,
-            memory=setup.memory(case.identity) if setup.memory else None,
+            memory=self._memory,
+            setting_marks=self._setting_marks,
+            parked=self._parked,
+            rested=self._rested,
             may_park=self._parking,
             force=setup.force,
         )

@@ -11,6 +11,7 @@ from device_agents.android.evidence import AndroidEvidence
 from device_agents.android.facts import DATA
 from device_agents.android.link import AdbLink
 from device_agents.android.recovery import AndroidRecovery
+from device_agents.android.settings import PhoneSettingsKeeper
 from device_agents.android.snapshot import AndroidTelemetry
 from device_agents.android.telemetry import parse_live
 from device_agents.base import (
@@ -21,6 +22,7 @@ from device_agents.base import (
     PhoneConditions,
     PhoneLease,
     Recovery,
+    Settings,
     Shell,
     Telemetry,
 )
@@ -58,6 +60,7 @@ class AndroidAgent:
         self.telemetry: Telemetry = AndroidTelemetry(self._link)
         self.conditions: PhoneConditions = AndroidConditions(self._link)
         self.evidence: DeathEvidence = AndroidEvidence(self._link)
+        self.settings: Settings = PhoneSettingsKeeper(self._link, root)
         self.lease: PhoneLease = PosixLease(self._link, root)
         self.recovery: Recovery = AndroidRecovery(server, self._link, usb)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -18,6 +18,8 @@ from device_agents.base import (
     PhoneConditions,
     PhoneLease,
     Recovery,
+    SettingChange,
+    Settings,
     Shell,
     Telemetry,
 )
@@ -33,7 +35,7 @@ from harness.cache import cache_dir
 from harness.death import DeathSigns
 from harness.errors import FarmError
 from harness.gates import Conditions
-from harness.model import Attached, DeviceFacts, DeviceState, Measured, Platform, Reading
+from harness.model import Attached, DeviceFacts, DeviceState, Measured, PhoneSettings, Platform, Reading
 
 SERIAL = "localhost"
 
@@ -68,6 +70,7 @@ class LocalAgent:
         self.telemetry: Telemetry = _LocalTelemetry()
         self.conditions: PhoneConditions = _LocalConditions()
         self.evidence: DeathEvidence = _LocalEvidence()
+        self.settings: Settings = _NoSettings()
         self.lease: PhoneLease = PosixLease(link, str(self._root))
         self.recovery: Recovery = _NoRecovery()
 
@@ -112,6 +115,18 @@ class _LocalConditions:
 class _LocalEvidence:
     def ask(self, folder: str, program: str, *, pid: int | None = None, limit_s: float) -> DeathSigns:
         return DeathSigns(unread={"kernel log": "not looked at on this machine"}, pid=pid)
+
+
+class _NoSettings:
+    """farm changes nothing on this machine."""
+
+    def apply(
+        self, wanted: PhoneSettings, *, wifi: bool, limit_s: float, on_undo: Callable[[str], None] | None = None
+    ) -> Sequence[SettingChange]:
+        return ()
+
+    def restore(self, *, limit_s: float, undo: str = "") -> Sequence[SettingChange]:
+        return ()
 
 
 class _NoRecovery:

@@ -71,6 +71,7 @@ class Step(StrEnum):
     STORAGE = "storage"
     DEPLOY = "deploy"
     GATE = "gate"
+    BASELINE = "baseline"
     WARM_UP = "warm_up"
     RUN = "run"
     COLLECT = "collect"

@@ -1,0 +1,112 @@
+"""What energy needs besides the run itself: the meaning of the phone's gauge, and what the phone uses while idle.
+
+The same sampler looks at the idle phone for as long as the workload lasts, in the same state; what it used then is
+taken off (docs/measurement.md, "Energy"). A baseline serves the further measurements of the same boot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from android_runner.base import length_s
+from device_agents.base import JobOutput, JobSpec
+from harness import limits
+from harness.analysis.appraisal import LONG
+from harness.analysis.energy import BASELINE_SHARE, Baseline, idle_baseline
+from harness.analysis.gauge import GaugeCalibration, merged
+from harness.analysis.gauge_calibration import calibrate
+from harness.attempt import Attempt
+from harness.errors import FarmError
+from harness.model import Measured, PowerState, Reading, Step, Trace, Unavailable, WorkloadKind
+
+BASELINE_AGE_S = 12 * 3600.0
+"""An idle phone uses the same for a night; by day apps and networks change."""
+
+_DESIGN = "/sys/class/power_supply/battery/charge_full_design"
+
+RunJob = Callable[[JobSpec], JobOutput]
+"""Runs a job on the device to its end and fetches what it left."""
+
+
+def prepare(state: Attempt, run: RunJob) -> None:
+    """Recall the gauge's calibration, and take the idle baseline of a battery workload."""
+    kind, memory = state.case.workload.kind, state.context.memory
+    if kind not in LONG:
+        return
+    if memory is not None:
+        state.calibration = _recalled(memory.recall("gauge"))
+    if kind is not WorkloadKind.BATTERY:
+        return
+    if state.power_state is not PowerState.UNPLUGGED:
+        state.baseline = Unavailable(f"energy is measured only while unplugged; the phone is {state.power_state.value}")
+        return
+    seconds = length_s(state.case.workload)
+    found = _recent_baseline(state, seconds)
+    if found is not None:
+        state.baseline = found
+        return
+    with state.during(Step.BASELINE, seconds + limits.COLLECT_S) as detail:
+        key = f"{state.case.key}.{state.attempt}.idle"
+        limit_s = seconds + 60.0
+        spec = JobSpec(key, ("sleep", f"{seconds:.0f}"), {}, "/", limit_s, owner=state.context.owner)
+        output = run(spec)
+        samples = output.files.get("samples")
+        traces = state.context.parse_samples(samples.read_bytes() if samples else b"")
+        window = (output.stamps.get("started"), output.stamps.get("ended"))
+        learn_gauge(state, traces)
+        state.idle_traces = traces
+        state.baseline = idle_baseline(traces, window, state.calibration)
+        told = state.baseline.to_json() if isinstance(state.baseline, Baseline) else {"why": state.baseline.reason}
+        detail.update(told)
+    if memory is not None and isinstance(state.baseline, Baseline):
+        about = {"booted_at": state.booted_at, "taken_at": time.time(), "screen": state.screen}
+        memory.remember("baseline", "", {**state.baseline.to_json(), **about})
+
+
+def learn_gauge(state: Attempt, traces: tuple[Trace, ...]) -> None:
+    """Calibrate the gauge with what was just sampled, and keep what is new."""
+    design = _design_mah(state)
+    observed = [seen for seen in (state.idle_traces, traces) if seen]
+    newer = calibrate(observed, design_mah=design)
+    known = state.calibration
+    state.calibration = newer if known is None else merged(known, newer)
+    if state.context.memory is not None and state.calibration != known:
+        state.context.memory.remember("gauge", "", state.calibration.to_json())
+
+
+def _recalled(value: object) -> GaugeCalibration | None:
+    if not isinstance(value, dict):
+        return None
+    try:
+        return GaugeCalibration.from_json(value)
+    except (ValueError, TypeError):
+        # Written by another version: it is found out anew.
+        return None
+
+
+def _recent_baseline(state: Attempt, seconds: float) -> Baseline | None:
+    """A baseline of this boot and this screen that is long enough and not old."""
+    memory = state.context.memory
+    value = memory.recall("baseline") if memory is not None else None
+    if value is None or state.booted_at is None:
+        return None
+    same = abs(float(value.get("booted_at") or 0.0) - state.booted_at) < limits.BOOT_TOLERANCE_S
+    fresh = time.time() - float(value.get("taken_at", 0.0)) < BASELINE_AGE_S
+    if not (same and fresh and value.get("screen") == state.screen):
+        return None
+    found = Baseline.from_json(value)
+    return found if found.duration_s >= BASELINE_SHARE * seconds else None
+
+
+def _design_mah(state: Attempt) -> Reading:
+    """Design capacity of the battery; sysfs gives it in µAh (kernel ABI, power supply class)."""
+    try:
+        said = state.context.agent.shell.run(("cat", _DESIGN), limit_s=limits.SHELL_S)
+    except FarmError as error:
+        return Unavailable(f"the design capacity was not read: {error.message}")
+    text = said.stdout.decode("ascii", "replace").strip()
+    if said.exit_code != 0 or not text.isdigit() or int(text) == 0:
+        why = said.stderr.decode("utf-8", "replace").strip()
+        return Unavailable(f"the phone does not tell its design capacity: {why or text or 'no answer'}")
+    return Measured(int(text) / 1000, "mAh", _DESIGN, 1.0)
