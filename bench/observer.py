@@ -1,9 +1,9 @@
 """What the sampler takes from the runner that it watches: tok/s with it over tok/s without it.
 
 One llama-bench case on a virtual phone, started as farm starts it (a detached job on the phone), in turn with the
-sampler at 10 Hz and without it. The sampler reads the runner's memory and every cheap channel that the phone has at that rate
-(clocks and caps, thermal zones, battery, CPU time, free memory; at least 20 of them, or nothing is measured), and the
-services every 5 s, as in a run. The value is the median over the rounds of the ratio of two neighbours.
+sampler at 10 Hz and without it. The sampler reads the memory of the runner and every cheap channel of the phone at
+that rate (clocks and caps, thermal zones, battery, CPU time, free memory; at least 20 of them, or nothing is measured),
+and the services every 5 s, as in a run. The value is the median over the rounds of the ratio of two neighbours.
 
 On a machine that others use, two runs of the same command differ by more than the limit: look at the spread.
 
