@@ -49,7 +49,8 @@ def test_requests_go_on_without_the_cable_until_the_time_is_over(farm: Farm, lab
     assert (row["status"], row["error"]) == ("measured", None)
     every_metric_explains_itself(row)
     value = {name: reading["value"] for name, reading in row["metrics"].items() if "value" in reading}
-    assert {"load_ms", "ttft_ms", "prefill_tps", "decode_tps", "itl_ms_p50"} <= value.keys()
+    assert {"ttft_ms", "prefill_tps", "decode_tps", "itl_ms_p50"} <= value.keys()
+    assert {"load_ms", "load_first_ms"} & value.keys()
     reported, stamps = row["provenance"]["reported"], row["provenance"]["stamps"]
     requests = reported["requests"]
     assert requests >= 2
@@ -57,4 +58,10 @@ def test_requests_go_on_without_the_cable_until_the_time_is_over(farm: Farm, lab
     assert stamps["answered"] - stamps["requested"] >= SECONDS
     assert reported["requests_last_s"] == pytest.approx(stamps["answered"] - stamps["requested"], abs=0.1)
     assert reported["token_time_error_s"] < 1.0
+    heat = row["provenance"]["heat"]
+    assert heat["verdict"] == "unknown" and "the verdict needs 60 s" in heat["reason"]
+    assert 0 < heat["start_uptime_s"] - stamps["requested"] < 10
+    assert heat["duration_s"] == pytest.approx(stamps["answered"] - heat["start_uptime_s"], abs=1.0)
+    assert heat["curve"] and all(rate > 0 for _, rate in heat["curve"])
+    assert "the run gave tokens for" in row["metrics"]["sustained_tps"]["unavailable"]
     assert left_on(lab, PHONE) == ""
