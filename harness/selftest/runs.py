@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from android_runner.calibration import RUNTIME, Calibration
 from device_agents.android.telemetry.samples import parse_samples
-from device_agents.base import DeviceAgent
+from device_agents.base import DeviceAgent, JobHandle, JobOutput, Jobs, JobSpec, JobState, Sampling
 from harness.errors import FarmError
 from harness.events import Reporter, Silent
 from harness.lease_keeper import LeaseKeeper
@@ -94,6 +94,35 @@ class Seen:
         return reading.value if isinstance(reading, Measured) else None
 
 
+class SampledJobs:
+    """`device_agents.base.Jobs` with other sampling periods: for a phone whose gauge runs faster than a real one."""
+
+    def __init__(self, jobs: Jobs, sampling: Sampling) -> None:
+        self._jobs = jobs
+        self._sampling = sampling
+
+    def start(self, spec: JobSpec, *, limit_s: float) -> JobHandle:
+        sampled = spec if spec.sampling is None else replace(spec, sampling=self._sampling)
+        return self._jobs.start(sampled, limit_s=limit_s)
+
+    def poll(
+        self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0, watch: Callable[[], None] | None = None
+    ) -> JobState:
+        return self._jobs.poll(handle, limit_s=limit_s, wait_s=wait_s, watch=watch)
+
+    def collect(self, handle: JobHandle, into: Path, *, limit_s: float) -> JobOutput:
+        return self._jobs.collect(handle, into, limit_s=limit_s)
+
+    def end(self, handle: JobHandle, *, limit_s: float) -> None:
+        self._jobs.end(handle, limit_s=limit_s)
+
+    def reap(self, *, limit_s: float) -> tuple[str, ...]:
+        return self._jobs.reap(limit_s=limit_s)
+
+    def find(self, key: str, *, limit_s: float) -> JobHandle | None:
+        return self._jobs.find(key, limit_s=limit_s)
+
+
 OpenAgent = Callable[[ResolvedDevice], DeviceAgent]
 
 
@@ -121,10 +150,15 @@ class Bench:
     reporter: Reporter = field(default_factory=Silent)
 
     def run(
-        self, devices: Sequence[ResolvedDevice], workloads: Mapping[str, Workload], *, gates: Gates = OPEN
+        self,
+        devices: Sequence[ResolvedDevice],
+        workloads: Mapping[str, Workload],
+        *,
+        gates: Gates = OPEN,
+        sampling: Sampling | None = None,
     ) -> Mapping[str, Mapping[str, Seen]]:
         """Measure every workload once on every device, devices at the same time; returns device → workload → what was
-        stored."""
+        stored. `sampling`: periods in place of the usual ones."""
         run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
         inventory = self._inventory(devices, workloads)
         assets = Assets({MODEL_ID: self.model}, {each.id: self._checked(each.abi) for each in inventory.runners})
@@ -140,7 +174,7 @@ class Bench:
         self.store.begin_run(_record(run, inventory), plan.cases)
         planned = plan.of(CaseStatus.PLANNED)
         work = [Work(device, tuple(case for case in planned if case.device_id == device.id)) for device in devices]
-        execute(self._setup(run, assets, gates), [item for item in work if item.cases])
+        execute(self._setup(run, assets, gates, sampling), [item for item in work if item.cases])
         self.store.set_run_status(run, RunStatus.FINISHED, ended_at=datetime.now(UTC).timestamp())
         return self._read_back(run, devices)
 
@@ -163,13 +197,20 @@ class Bench:
         except FarmError as error:
             return error.info(Step.CHECK)
 
-    def _setup(self, run: str, assets: Assets, gates: Gates) -> Setup:
+    def _setup(self, run: str, assets: Assets, gates: Gates, sampling: Sampling | None) -> Setup:
         adapter = Calibration()
+
+        def open_agent(device: ResolvedDevice) -> DeviceAgent:
+            agent = self.open_agent(device)
+            if sampling is not None:
+                agent.jobs = SampledJobs(agent.jobs, sampling)
+            return agent
+
         return Setup(
             run=run,
             store=self.store,
             assets=assets,
-            open_agent=self.open_agent,
+            open_agent=open_agent,
             adapter_for=lambda _: adapter,
             parse_samples=parse_samples,
             prompt_text=lambda _: None,

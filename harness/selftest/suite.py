@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from harness.errors import FarmError
 from harness.model import Workload
 from harness.plan import ResolvedDevice
-from harness.selftest import judges, observer, trials
+from harness.selftest import clock, judges, observer, trials
 from harness.selftest.checks import Check, not_run
 from harness.selftest.judges import Judge
 from harness.selftest.runs import Bench, is_virtual
@@ -43,6 +43,7 @@ def _groups() -> Mapping[str, Group]:
     timing, memory = {"timing": judges.TIMING}, {"memory": judges.MEMORY}
     return {
         "clock": Group("the phone's axis of time", judges.judge_clock, timing),
+        "clock_map": Group("from the phone's time to the host's", trial=clock.trial),
         "sampler": Group("rate of the sampler", judges.judge_sampler, timing),
         "timing": Group("load and inter-token times", judges.judge_timing, timing),
         "memory": Group("peak memory", judges.judge_memory, memory),

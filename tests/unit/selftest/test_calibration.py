@@ -52,8 +52,8 @@ def test_memory_is_what_was_asked_for() -> None:
 def test_a_known_load_is_burned() -> None:
     idle = measured("--load-ms", "1", "--interval-ms", "25").reported["truth"]["cpu_ns"]
     busy = measured("--load-ms", "1", "--interval-ms", "25", "--burn", "40").reported["truth"]["cpu_ns"]
-    # 40 % of half a second is 200 ms; a busy host gives less, never more.
-    assert idle < 60e6 < 100e6 < busy < 260e6
+    # 40 % of half a second is 200 ms; a busy host gives less, hardly more.
+    assert idle + 40e6 < busy < 260e6
 
 
 def test_a_run_that_lasts_ends_by_its_time() -> None:
