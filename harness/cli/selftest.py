@@ -61,6 +61,7 @@ def selftest(
     with ExitStack() as stack:
         chosen, open_agent = stack.enter_context(_devices(context, devices, lab_name))
         bench, store = stack.enter_context(_bench(context, open_agent))
+        _require_free(chosen, open_agent)
         task = Task(chosen, groups or suite.default_groups(chosen), running_phones(), minutes)
         found = suite.run(bench, task, say=lambda text: _say(context, text))
         if store is not None:
@@ -113,6 +114,28 @@ def _devices(
         phones = tuple(ResolvedDevice(ids[key], entry_for(ids[key]), named[key]) for key in ids if key in named)
         compose.require_usable("the virtual lab", phones, found)
         yield phones, lambda device: agents.open_agent(device.attached, endpoint)
+
+
+def _require_free(devices: Sequence[ResolvedDevice], open_agent: OpenAgent) -> None:
+    """Raises Transient when somebody works on one of the devices: its heat and charger must not change under them."""
+    from harness import limits
+    from harness.errors import ErrorClass, Transient
+    from harness.leases import blocker, identity_of_this_process
+
+    for device in devices:
+        agent = open_agent(device)
+        try:
+            held = agent.lease.read(limit_s=limits.SHELL_S)
+        finally:
+            agent.close()
+        holder = blocker(identity_of_this_process(), held, now=time.time())
+        if holder is not None:
+            raise Transient(
+                f"in use by {holder.owner}",
+                error_class=ErrorClass.DEVICE_LEASED,
+                advice="wait until that run has ended, or take other phones",
+                device=device.id,
+            )
 
 
 @contextmanager
