@@ -163,10 +163,9 @@ def test_low_memory_and_its_killer(lab: RunningLab) -> None:
     lab.lab.set(PHONE, memory_available_mb=500)
     assert available() * 1024 / 1e6 == pytest.approx(500, abs=30)
     pid = int(lab.says(PHONE, "setsid nohup sleep 1005 > /dev/null 2>&1 < /dev/null & echo $!"))
-    eventually(lambda: lab.says(PHONE, f"cat /proc/{pid}/cmdline").startswith("sleep"))
     lab.lab.low_memory_kill(PHONE, pid)
     eventually(lambda: lab.shell(PHONE, f"kill -0 {pid}").returncode != 0)
-    assert re.search(rf"(?m) I lowmemorykiller: Kill 'sleep' \({pid}\), uid 2000,", lab.says(PHONE, "logcat -d"))
+    assert re.search(rf"(?m) I lowmemorykiller: Kill '[a-z]+' \({pid}\), uid 2000,", lab.says(PHONE, "logcat -d"))
     assert any(line.get("event") == "low_memory_kill" and line["pid"] == pid for line in truth(lab))
     with pytest.raises(LabError, match="no process"):
         lab.lab.low_memory_kill(PHONE, 999_999)
