@@ -95,15 +95,17 @@ class Seen:
 
 
 class SampledJobs:
-    """`device_agents.base.Jobs` with other sampling periods: for a phone whose gauge runs faster than a real one."""
+    """`device_agents.base.Jobs` with other periods of files and services: for a phone whose gauge runs faster."""
 
     def __init__(self, jobs: Jobs, sampling: Sampling) -> None:
         self._jobs = jobs
         self._sampling = sampling
 
     def start(self, spec: JobSpec, *, limit_s: float) -> JobHandle:
-        sampled = spec if spec.sampling is None else replace(spec, sampling=self._sampling)
-        return self._jobs.start(sampled, limit_s=limit_s)
+        if spec.sampling is not None:
+            faster = replace(spec.sampling, files_s=self._sampling.files_s, services_s=self._sampling.services_s)
+            spec = replace(spec, sampling=faster)
+        return self._jobs.start(spec, limit_s=limit_s)
 
     def poll(
         self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0, watch: Callable[[], None] | None = None
