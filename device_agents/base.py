@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from harness.analysis.timebase import ClockReading
 from harness.death import DeathSigns
 from harness.errors import ErrorClass
 from harness.gates import Conditions
@@ -77,11 +78,17 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Periods in seconds of the sampler that runs beside a job: memory of the runner, cheap files, dumpsys services."""
+    """The sampler that runs beside a job.
+
+    Args:
+        memory_s, files_s, services_s: periods in seconds of the runner's memory, of cheap files, of dumpsys services.
+        memory_floor_mb: the runner is ended on the device when less memory is available there; 0: never.
+    """
 
     memory_s: float = 0.1
     files_s: float = 0.9
     services_s: float = 5.0
+    memory_floor_mb: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ class JobOutput:
         exit_code: of the command; None when it was ended by a signal.
         signal: number, or None.
         ended_by: "exit" (by itself), "limit", "server_done" (a driven server ended after its answer), "not_ready"
-            (a driven server never answered), "cancel".
+            (a driven server never answered), "cancel", "watchdog" (memory fell below the floor).
         stamps: device uptime in seconds: "started", and where it applies "ready", "requested", "answered", "ended".
         files: "stdout", "stderr", and where present "stream", "samples" → local paths.
         boot_id: boot in which it ran.
@@ -152,7 +159,7 @@ class JobOutput:
 
     exit_code: int | None
     signal: int | None
-    ended_by: Literal["exit", "limit", "server_done", "not_ready", "cancel"]
+    ended_by: Literal["exit", "limit", "server_done", "not_ready", "cancel", "watchdog"]
     stamps: Mapping[str, float]
     files: Mapping[str, Path]
     boot_id: str
@@ -284,6 +291,9 @@ class DeviceAgent(Protocol):
 
     def facts(self, *, limit_s: float) -> DeviceFacts:
         """Ask the device again."""
+
+    def clock(self, *, limit_s: float) -> tuple[ClockReading, ...]:
+        """A few readings of the device's uptime, each between two of the host's clock."""
 
     def alive(self, *, limit_s: float) -> bool:
         """A shell round trip that can be killed: the only proof that a device answers."""

@@ -29,6 +29,7 @@ def pass_gates(state: Attempt) -> None:
         uptime = seen.readings.get("uptime_s")
         if isinstance(uptime, Measured):
             state.booted_at = time.time() - uptime.value
+        state.condition_texts = seen.texts
         state.screen = seen.texts.get("wakefulness", "")
         return seen
 

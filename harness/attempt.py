@@ -37,7 +37,7 @@ from harness.model import (
     Unavailable,
 )
 from harness.phone_memory import PhoneMemory
-from harness.plan import canonical_parameters
+from harness.plan import Placement, canonical_parameters
 
 OnStep = Callable[[StepRecord], None]
 ParseSamples = Callable[[bytes], tuple[Trace, ...]]
@@ -133,12 +133,15 @@ class Attempt:
     before: Mapping[str, Reading] = field(default_factory=dict)
     marks: list[str] = field(default_factory=list)
     prediction: Prediction | None = None
+    where: Placement | None = None
+    condition_texts: Mapping[str, str] = field(default_factory=dict)
     first_load: str = ""
     booted_at: float | None = None
     calibration: GaugeCalibration | None = None
     baseline: Baseline | Unavailable = field(default_factory=lambda: Unavailable("no idle baseline was taken"))
     signs: DeathSigns | None = None
     idle_traces: tuple[Trace, ...] = ()
+    idle_window: tuple[float | None, float | None] = (None, None)
     power_state: PowerState = PowerState.UNKNOWN
     screen: str = ""
 

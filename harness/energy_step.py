@@ -55,7 +55,7 @@ def prepare(state: Attempt, run: RunJob) -> None:
         traces = state.context.parse_samples(samples.read_bytes() if samples else b"")
         window = (output.stamps.get("started"), output.stamps.get("ended"))
         learn_gauge(state, traces)
-        state.idle_traces = traces
+        state.idle_traces, state.idle_window = traces, window
         state.baseline = idle_baseline(traces, window, state.calibration)
         told = state.baseline.to_json() if isinstance(state.baseline, Baseline) else {"why": state.baseline.reason}
         detail.update(told)
@@ -71,6 +71,9 @@ def learn_gauge(state: Attempt, traces: tuple[Trace, ...]) -> None:
     newer = calibrate(observed, design_mah=design)
     known = state.calibration
     state.calibration = newer if known is None else merged(known, newer)
+    if isinstance(state.baseline, Unavailable) and state.idle_traces:
+        # A coarse counter moves so seldom that the run was needed to understand it.
+        state.baseline = idle_baseline(state.idle_traces, state.idle_window, state.calibration)
     if state.context.memory is not None and state.calibration != known:
         state.context.memory.remember("gauge", "", state.calibration.to_json())
 

@@ -70,17 +70,19 @@ def records(store: Store, run: str | None = None) -> Iterator[Record]:
 
 def verdicts(store: Store, run: str) -> Mapping[str, Verdicts]:
     """Case → target → verdict, for every case of a run, judged by the targets its tiers had then."""
+    from harness.analysis.repeats import RepeatPolicy
     from harness.analysis.verdict import judge
 
     found = store.run(run)
     tiers = found.tiers if found else {}
+    policy = RepeatPolicy.of_run(found) if found else RepeatPolicy()
     cases: dict[str, list[MeasurementRow]] = {}
     for row in store.measurements(run):
         cases.setdefault(row.planned.case, []).append(row)
     judged = {}
     for case, rows in cases.items():
         tier = tiers.get(rows[0].planned.tier)
-        said = judge(tier.targets, rows) if tier else {}
+        said = judge(tier.targets, rows, policy) if tier else {}
         judged[case] = {target: info.verdict.value for target, info in said.items()}
     return judged
 

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 
 from android_runner.base import Figures, RunOutput, RunRequest
+from device_agents.android.telemetry.sample_facts import overrides
 from device_agents.base import JobOutput
 from harness.analysis.appraisal import LONG, appraise
 from harness.analysis.memory_fit import aftermath
 from harness.analysis.metrics import case_metrics
+from harness.analysis.placement import PlacementVerdict, judge_placement, where_it_ran
 from harness.attempt import Attempt
 from harness.death import classify_death
 from harness.energy_step import learn_gauge
@@ -44,14 +46,17 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     state.traces = context.parse_samples(samples)
     state.provenance |= {
         "boot_id": output.boot_id,
-        "placement": dict(output.placement),
         "stamps": dict(output.stamps),
         "process": "started from a shell, not from an app",
     }
     figures = context.adapter.parse(request, run)
     state.provenance["reported"] = dict(figures.reported)
+    verdict = judge_placement(state.where.cpus if state.where else None, output.placement)
+    state.provenance["placement"] = where_it_ran(verdict, output.placement, state.condition_texts, figures.reported)
     _raise_death(state, output, samples)
     _raise_problem(figures, output, request.limit_s)
+    _check_placement(state, verdict)
+    _check_overrides(state, samples)
     window = (output.stamps.get("started"), output.stamps.get("ended"))
     if state.case.workload.kind in LONG:
         learn_gauge(state, state.traces)
@@ -100,6 +105,38 @@ def _raise_death(state: Attempt, output: JobOutput, samples: bytes) -> None:
         return
     state.provenance["evidence"] = death.evidence
     raise Permanent(death.message, error_class=death.error_class, advice=death.advice, step=Step.RUN)
+
+
+def _check_placement(state: Attempt, verdict: PlacementVerdict) -> None:
+    if verdict.verdict == "mismatch":
+        raise Permanent(
+            f"the runner had other cores than it was meant to have: {verdict.reason}",
+            error_class=ErrorClass.PLACEMENT_MISMATCH,
+            advice="leave the cores to the system (threads: a count), or see which cpuset a shell process has there",
+            step=Step.RUN,
+        )
+    if verdict.mark and state.where is not None and state.where.cpus is not None:
+        state.marks.append(verdict.mark)
+
+
+def _check_overrides(state: Attempt, samples: bytes) -> None:
+    """What a phone reports of battery and heat must not have been made up, at either end of the run."""
+    made_up = [
+        name
+        for name, ends in overrides(samples).items()
+        if any(isinstance(end, Measured) and end.value for end in ends)
+    ]
+    if not made_up:
+        return
+    if state.context.gates.mode == "off":
+        state.marks.append(f"override_set: {', '.join(made_up)}")
+        return
+    raise Permanent(
+        f"somebody made the phone report what is not so while the runner ran: {', '.join(made_up)}",
+        error_class=ErrorClass.OVERRIDE_SET,
+        advice="adb shell dumpsys battery reset; adb shell cmd thermalservice reset",
+        step=Step.RUN,
+    )
 
 
 def _raise_problem(figures: Figures, output: JobOutput, limit_s: float) -> None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
+from harness.analysis.repeats import AUTO_LEAST
 from harness.errors import ErrorClass, UsageError
 from harness.model import (
     Attached,
@@ -27,9 +28,6 @@ from harness.model import (
     Step,
     Workload,
 )
-
-AUTO_FIRST = 5
-"""Repetitions that `repeats: auto` begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +167,11 @@ def canonical_parameters(workload: Workload) -> dict[str, object]:
     parameters = asdict(workload)
     parameters["kind"] = workload.kind.value
     parameters["args"] = list(workload.args)
+    for name in ("cores", "minutes"):
+        # Left out where they are not given, so that the series of a workload goes on.
+        value = parameters.pop(name)
+        if value is not None:
+            parameters[name] = list(value) if name == "cores" else value
     parameters["env"] = dict(sorted(workload.env.items()))
     return parameters
 
@@ -210,7 +213,7 @@ def build(
     repetition by repetition over runners and workloads (so that slow drift spreads over all of them).
     """
     suite = inventory.suites[selection.suite]
-    repeats = selection.repeats or (AUTO_FIRST if suite.repeats == "auto" else suite.repeats)
+    repeats = selection.repeats or (AUTO_LEAST if suite.repeats == "auto" else suite.repeats)
     wanted = selection.models or suite.models
     models = [model for model in inventory.models if not wanted or model.id in wanted]
     runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]
@@ -329,7 +332,7 @@ def placement(workload: Workload, facts: DeviceFacts) -> Placement:
     The cores that a virtual phone shows are not there, so nothing is bound on it; nor on a host.
     """
     if isinstance(workload.threads, int):
-        return Placement(workload.threads, None, "given by the workload")
+        return Placement(workload.threads, workload.cores, "given by the workload")
     if facts.kind is DeviceKind.VIRTUAL:
         return Placement(1, None, "one: a virtual phone shares the cores of this host with the others")
     big = big_cores(facts)

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from android_runner.base import RunRequest
-from device_agents.base import Deployed, JobHandle, JobOutput, JobSpec
+from device_agents.base import Deployed, JobHandle, JobOutput, JobSpec, Sampling
 from harness import energy_step, limits
 from harness.analysis.memory_fit import aftermath, predict, request_of
 from harness.analysis.power_state import power_state
+from harness.analysis.timebase import ClockReading, TimeBase, fit
 from harness.at_gate import pass_gates
 from harness.attempt import Attempt, Cancelled, Outcome, SessionContext, reading_json, unmeasured
 from harness.death import classify_death
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.events import Activity
 from harness.harvest import figures
-from harness.model import Artifact, CaseResult, PlannedCase, Step, Unavailable
+from harness.model import Artifact, CaseResult, DeviceFacts, PlannedCase, Step, Unavailable
 from harness.plan import Placement, placement
+from harness.tuning import record_key, setting_of
 from harness.waiting import through_outages, wait_for_end
 
 _LOST = frozenset({ErrorClass.ADBD_RESTART, ErrorClass.DEVICE_REBOOTED})
@@ -80,6 +83,7 @@ def _measure(state: Attempt) -> CaseResult:
         limit_s=request.limit_s,
         http=command.http,
         cpus=where.cpus,
+        sampling=Sampling(memory_floor_mb=MEMORY_FLOOR_MB),
         owner=context.owner,
     )
     state.commands = context.agent.by_hand(spec)
@@ -98,7 +102,7 @@ def _select(state: Attempt) -> Placement:
                 error_class=ErrorClass.DEVICE_LOST,
                 advice="attach the planned phone again, or plan a new run",
             )
-        where = placement(case.workload, facts)
+        where = state.where = _placement(state, facts)
         snapshot = state.before = context.agent.telemetry.snapshot(limit_s=limits.SHELL_S)
         detail["before"] = {name: reading_json(reading) for name, reading in snapshot.items()}
         state.power_state, why = power_state(snapshot)
@@ -112,6 +116,24 @@ def _select(state: Attempt) -> Placement:
             "power_state_reason": why,
         }
     return where
+
+
+def _placement(state: Attempt, facts: DeviceFacts) -> Placement:
+    """Threads and cores; `threads: tuned` takes what `farm tune` has found for this phone, model and runner."""
+    case, memory = state.case, state.context.memory
+    if case.workload.threads != "tuned":
+        return placement(case.workload, facts)
+    record = memory.recall("tuned", record_key(case.model.id, case.runner.id)) if memory is not None else None
+    found = "no setting was tuned yet" if record is None else setting_of(record, facts)
+    if isinstance(found, str):
+        raise Permanent(
+            f"threads: tuned cannot be used: {found}",
+            error_class=ErrorClass.CONFIGURATION_UNSUPPORTED,
+            advice=f"farm tune --device {case.device_id} --model {case.model.id}",
+        )
+    if found.auto:
+        return placement(replace(case.workload, threads="auto"), facts)
+    return Placement(found.threads, found.cores, "found best by farm tune")
 
 
 def _check_files(context: SessionContext) -> None:
@@ -215,11 +237,14 @@ def _run_and_collect(state: Attempt, spec: JobSpec) -> JobOutput:
     try:
         with state.during(Step.RUN, spec.limit_s) as detail:
             started = True
+            clock_start = agent.clock(limit_s=limits.SHELL_S)
             handle = agent.jobs.start(spec, limit_s=limits.SHELL_S)
             detail["outages_s"] = wait_for_end(state, handle, spec.limit_s)
         folder = state.context.work_dir / spec.key
         with state.during(Step.COLLECT, limits.COLLECT_S) as detail:
             output = through_outages(state, lambda: agent.jobs.collect(handle, folder, limit_s=limits.COLLECT_S))
+            base = fit(clock_start, _clock(state))
+            state.provenance["clock"] = asdict(base) if isinstance(base, TimeBase) else {"unavailable": base.reason}
             detail["ended_by"] = output.ended_by
             detail["bytes"] = {name: path.stat().st_size for name, path in output.files.items()}
             if output.signal is not None or output.exit_code not in (0, None):
@@ -232,6 +257,14 @@ def _run_and_collect(state: Attempt, spec: JobSpec) -> JobOutput:
         if started:
             _clean_up(state, spec.key, handle)
     return output
+
+
+def _clock(state: Attempt) -> tuple[ClockReading, ...]:
+    """The clock at the end; what was measured stands also without it."""
+    try:
+        return state.context.agent.clock(limit_s=limits.SHELL_S)
+    except Transient:
+        return ()
 
 
 def _look_for_signs(state: Attempt, handle: JobHandle, spec: JobSpec) -> None:

@@ -131,7 +131,12 @@ class Worker:
                 queue.appendleft(case)
                 continue
             self._parked = self._rested = False
-            queue.extend(self._more(case, queue))
+            more = self._more(case, queue)
+            if self._setup.deadline is None:
+                # Before the next model: a phone short of space would have to fetch this one again.
+                queue.extendleft(reversed(more))
+            else:
+                queue.extend(more)
             self._case = None
             if self._memory is not None:
                 self._memory.saw_work()

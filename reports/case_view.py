@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from harness.analysis.repeats import RepeatPolicy
 from harness.model import METRICS, CaseStatus, Measured, MetricSpec, StepRecord, Targets, Trace, Unavailable
 from reports import before, timeline
 from reports.cases import Case, Notes, aggregate, anchor, case_name, metric_head, values_of
@@ -31,9 +32,11 @@ _NO_TIMELINE: Mapping[CaseStatus, str] = {
 }
 
 
-def case_view(case: Case, targets: Targets, notes: Notes, telemetry: Telemetry, drawn: frozenset[str]) -> CaseView:
+def case_view(
+    case: Case, targets: Targets, notes: Notes, telemetry: Telemetry, drawn: frozenset[str], policy: RepeatPolicy
+) -> CaseView:
     """`drawn` holds the keys of the repetitions whose timeline is drawn."""
-    verdict = verdict_row(case, targets, notes)
+    verdict = verdict_row(case, targets, notes, policy)
     same, differing = _provenance(case)
     return CaseView(
         anchor=anchor(case.planned.case),

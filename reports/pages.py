@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.analysis.repeats import RepeatPolicy
 from harness.analysis.verdict import judge
 from harness.model import (
     METRICS,
@@ -93,11 +94,12 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
     cases = gather(run, tier)
     shown = [case for case in cases if case.ran]
     notes = Notes()
-    verdicts = verdict_rows(cases, targets, notes)
+    policy = RepeatPolicy.of_run(run.record)
+    verdicts = verdict_rows(cases, targets, notes, policy)
     tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
     drawn = drawn_keys(shown, MOST_TIMELINES)
-    views = tuple(case_view(case, targets, notes, telemetry, drawn) for case in shown)
-    data = rows.rows((case, judge(targets, case.repetitions)) for case in cases)
+    views = tuple(case_view(case, targets, notes, telemetry, drawn, policy) for case in shown)
+    data = rows.rows((case, judge(targets, case.repetitions, policy)) for case in cases)
     return TierPage(
         tier=tier,
         title=entry.title,
@@ -296,7 +298,7 @@ def _tier_row(run: RunInput, tier: str, cases: Sequence[Case], href: str) -> Tie
         title=entry.title,
         href=href,
         targets=target_heads(entry.targets),
-        verdicts=verdict_tally(verdict_rows(cases, entry.targets, Notes())),
+        verdicts=verdict_tally(verdict_rows(cases, entry.targets, Notes(), RepeatPolicy.of_run(run.record))),
         counts=tuple(count_statuses(one for case in cases for one in case.repetitions).values()),
         devices=_device_count(names.values()),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 
 from device_agents.android.adb import AdbServer, endpoint_from
+from device_agents.android.clock import CLOCK_READINGS, bracketed_uptimes
 from device_agents.android.conditions import AndroidConditions
 from device_agents.android.discovery import ask_facts
 from device_agents.android.evidence import AndroidEvidence
@@ -31,6 +32,7 @@ from device_agents.posix.jobs import PosixJobs
 from device_agents.posix.lease import PosixLease
 from device_agents.posix.link import LinkShell
 from device_agents.posix.spec import Tools, by_hand
+from harness.analysis.timebase import ClockReading
 from harness.errors import FarmError
 from harness.model import AdbEndpoint, Attached, DeviceFacts, UsbPort
 
@@ -66,6 +68,9 @@ class AndroidAgent:
 
     def facts(self, *, limit_s: float) -> DeviceFacts:
         return ask_facts(self._link, limit_s=limit_s)[0]
+
+    def clock(self, *, limit_s: float) -> tuple[ClockReading, ...]:
+        return bracketed_uptimes(self.shell, CLOCK_READINGS, limit_s=limit_s, device=self.attached.serial)
 
     def alive(self, *, limit_s: float) -> bool:
         try:

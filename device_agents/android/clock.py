@@ -15,6 +15,10 @@ RESOLUTION_S = 0.01
 _READ = ("cat", "/proc/uptime")
 
 
+CLOCK_READINGS = 3
+"""At each end of a case: the shortest of three round trips is seldom a disturbed one."""
+
+
 def bracketed_uptimes(shell: Shell, count: int = 5, *, limit_s: float, device: str = "") -> tuple[ClockReading, ...]:
     """Ask for the uptime several times; the shortest round trip of them bounds the error best.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from device_agents.android.clock import CLOCK_READINGS, bracketed_uptimes
 from device_agents.android.telemetry import parse_live
 from device_agents.base import (
     DeathEvidence,
@@ -31,6 +32,7 @@ from device_agents.posix.jobs import PosixJobs
 from device_agents.posix.lease import PosixLease
 from device_agents.posix.link import LinkShell
 from device_agents.posix.spec import Tools, by_hand
+from harness.analysis.timebase import ClockReading
 from harness.cache import cache_dir
 from harness.death import DeathSigns
 from harness.errors import FarmError
@@ -76,6 +78,9 @@ class LocalAgent:
 
     def facts(self, *, limit_s: float) -> DeviceFacts:
         return host_facts(self._root)
+
+    def clock(self, *, limit_s: float) -> tuple[ClockReading, ...]:
+        return bracketed_uptimes(self.shell, CLOCK_READINGS, limit_s=limit_s, device=self.attached.serial)
 
     def alive(self, *, limit_s: float) -> bool:
         try:

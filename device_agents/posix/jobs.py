@@ -142,7 +142,7 @@ class PosixJobs:
         return JobOutput(
             exit_code=exit_code,
             signal=signal,
-            ended_by=cast(Literal["exit", "limit", "server_done", "not_ready", "cancel"], ended_by),
+            ended_by=cast(Literal["exit", "limit", "server_done", "not_ready", "cancel", "watchdog"], ended_by),
             stamps=stamps_of(texts.get("stamps", "")),
             files=files,
             boot_id=_boot_of(contents.get("pid", b"")),

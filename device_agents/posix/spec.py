@@ -10,7 +10,7 @@ from math import ceil
 
 from device_agents.base import JobSpec
 from harness.errors import ErrorClass, Permanent
-from harness.model import HttpRequest, Measured, Reading, Unavailable
+from harness.model import MEGABYTE, HttpRequest, Measured, Reading, Unavailable
 
 OUTPUT_BLOCKS_MAX = 1 << 20
 """`ulimit -f` of a runner, in blocks of 512 bytes (512 MiB): a runaway log must not fill the device."""
@@ -80,6 +80,7 @@ def spec_text(spec: JobSpec, tools: Tools, sampler: str) -> str:
         "sampler": sampler if sampling is not None else "",
         "memory_s": _seconds(sampling.memory_s) if sampling else "",
         "files_s": _seconds(sampling.files_s) if sampling else "",
+        "floor_kb": str(int(sampling.memory_floor_mb * MEGABYTE / 1024)) if sampling else "0",
         "services_s": _seconds(sampling.services_s) if sampling else "",
         # The limit, the grace after it, and a little: the sampler ends with the runner anyway.
         "sampler_max": str(ceil(limit) + 10),

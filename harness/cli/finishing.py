@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.analysis.repeats import RepeatPolicy, counted
 from harness.analysis.verdict import judge
 from harness.cli import exits, output
 from harness.cli.main import Context
 from harness.errors import FarmError, UsageError
-from harness.model import CaseStatus, Measured, TargetVerdict, Tier
+from harness.model import CaseStatus, Measured, RunRecord, TargetVerdict, Tier
 
 if TYPE_CHECKING:
     from harness.store import MeasurementRow, Store
@@ -51,11 +53,28 @@ def _cases(rows: Iterable[MeasurementRow]) -> dict[str, list[MeasurementRow]]:
     return cases
 
 
-def _verdicts(tiers: Mapping[str, Tier], rows: Sequence[MeasurementRow]) -> dict[str, TargetVerdict]:
-    tier = tiers.get(rows[0].planned.tier)
-    if tier is None:
-        return {}
-    return {name: info.verdict for name, info in judge(tier.targets, rows).items()}
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How the cases of a run are judged: the targets of its tiers, and what it says of repetitions."""
+
+    tiers: Mapping[str, Tier]
+    policy: RepeatPolicy
+
+    @classmethod
+    def of(cls, record: RunRecord | None) -> _Rules:
+        return cls({}, RepeatPolicy()) if record is None else cls(record.tiers, RepeatPolicy.of_run(record))
+
+    def verdicts(self, rows: Sequence[MeasurementRow]) -> dict[str, TargetVerdict]:
+        tier = self.tiers.get(rows[0].planned.tier)
+        if tier is None:
+            return {}
+        return {name: info.verdict for name, info in judge(tier.targets, rows, self.policy).items()}
+
+    def middle(self, rows: Iterable[MeasurementRow], metric: str) -> float | None:
+        """Median over the repetitions that count."""
+        valid = counted(rows, self.policy.warm_up)
+        values = [reading.value for row in valid if isinstance(reading := row.metrics.get(metric), Measured)]
+        return median(values) if values else None
 
 
 def exit_code(store: Store, run: str, *, interrupted: bool, check: bool) -> int:
@@ -70,7 +89,8 @@ def exit_code(store: Store, run: str, *, interrupted: bool, check: bool) -> int:
     ):
         return exits.INCOMPLETE
     if check and record is not None:
-        missed = any(TargetVerdict.FAIL in _verdicts(record.tiers, rows).values() for rows in cases.values())
+        rules = _Rules.of(record)
+        missed = any(TargetVerdict.FAIL in rules.verdicts(rows).values() for rows in cases.values())
         if missed:
             return exits.TARGET_MISSED
     return exits.MEASURED
@@ -79,7 +99,7 @@ def exit_code(store: Store, run: str, *, interrupted: bool, check: bool) -> int:
 def summarise(context: Context, store: Store, run: str, pages: Sequence[Path], *, left: int) -> None:
     """Print what a run measured, and where the report is."""
     record = store.run(run)
-    tiers = record.tiers if record else {}
+    rules = _Rules.of(record)
     cases = _cases(store.measurements(run))
     counts = dict.fromkeys(CaseStatus, 0)
     for rows in cases.values():
@@ -93,14 +113,14 @@ def summarise(context: Context, store: Store, run: str, pages: Sequence[Path], *
                     "status": record.status.value if record else None,
                     "counts": {status.value: count for status, count in counts.items() if count},
                     "left": left,
-                    "cases": [_case_json(case, rows, tiers) for case, rows in cases.items()],
+                    "cases": [_case_json(case, rows, rules) for case, rows in cases.items()],
                     "report": [str(page) for page in pages],
                 },
                 ensure_ascii=False,
             )
         )
     else:
-        _print_table(cases, tiers)
+        _print_table(cases, rules)
         said = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
         click.echo(f"run {run}: {said}")
         if pages:
@@ -109,12 +129,7 @@ def summarise(context: Context, store: Store, run: str, pages: Sequence[Path], *
         click.echo(f"{left} measurements are left; go on with: farm resume {run}", err=True)
 
 
-def _middle(rows: Iterable[MeasurementRow], metric: str) -> float | None:
-    values = [reading.value for row in rows if isinstance(reading := row.metrics.get(metric), Measured)]
-    return median(values) if values else None
-
-
-def _case_json(case: str, rows: Sequence[MeasurementRow], tiers: Mapping[str, Tier]) -> dict[str, Any]:
+def _case_json(case: str, rows: Sequence[MeasurementRow], rules: _Rules) -> dict[str, Any]:
     planned = rows[0].planned
     return {
         "case": case,
@@ -125,18 +140,18 @@ def _case_json(case: str, rows: Sequence[MeasurementRow], tiers: Mapping[str, Ti
         "runner": planned.runner.id,
         "workload": planned.workload_id,
         "statuses": [row.status.value for row in rows],
-        "medians": {metric: _middle(rows, metric) for metric, _ in SHOWN_METRICS},
-        "verdicts": {target: verdict.value for target, verdict in _verdicts(tiers, rows).items()},
+        "medians": {metric: rules.middle(rows, metric) for metric, _ in SHOWN_METRICS},
+        "verdicts": {target: verdict.value for target, verdict in rules.verdicts(rows).items()},
     }
 
 
-def _print_table(cases: Mapping[str, Sequence[MeasurementRow]], tiers: Mapping[str, Tier]) -> None:
+def _print_table(cases: Mapping[str, Sequence[MeasurementRow]], rules: _Rules) -> None:
     shown = [rows for rows in cases.values() if any(row.status is not CaseStatus.SKIPPED for row in rows)]
     body = []
     for rows in shown:
         planned = rows[0].planned
         measured = sum(row.status is CaseStatus.MEASURED for row in rows)
-        figures = [_middle(rows, metric) for metric, _ in SHOWN_METRICS]
+        figures = [rules.middle(rows, metric) for metric, _ in SHOWN_METRICS]
         body.append(
             (
                 output.device_name(planned.device_id, planned.kind),
@@ -145,18 +160,18 @@ def _print_table(cases: Mapping[str, Sequence[MeasurementRow]], tiers: Mapping[s
                 planned.workload_id,
                 f"{measured}/{len(rows)}",
                 *("–" if value is None else f"{value:.4g}" for value in figures),
-                _conclusion(rows, tiers),
+                _conclusion(rows, rules),
             )
         )
     titles = ("phone", "model", "runner", "workload", "measured", *(title for _, title in SHOWN_METRICS), "verdicts")
     output.print_table("Medians over repetitions (–: not measured)", titles, body)
 
 
-def _conclusion(rows: Sequence[MeasurementRow], tiers: Mapping[str, Tier]) -> str:
+def _conclusion(rows: Sequence[MeasurementRow], rules: _Rules) -> str:
     if not any(row.status is CaseStatus.MEASURED for row in rows):
         classes = {row.error.error_class: None for row in rows if row.error is not None}
         return ", ".join((rows[0].status.value, *classes))
     named = (
-        (name.removesuffix("_max").removesuffix("_min"), verdict) for name, verdict in _verdicts(tiers, rows).items()
+        (name.removesuffix("_max").removesuffix("_min"), verdict) for name, verdict in rules.verdicts(rows).items()
     )
     return ", ".join(f"{name} {verdict.value}" for name, verdict in named if verdict is not TargetVerdict.NOT_MEASURED)

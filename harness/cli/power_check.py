@@ -51,7 +51,7 @@ def _energy_row(context: Context, inventory: Inventory, device: ResolvedDevice) 
 
     usb = device.entry.usb
     reason = switchable(usb) if usb is not None else ""
-    proven, gauge = _known(context, device)
+    proven, gauge = known(context, device)
     outlook = energy_outlook(
         platform=device.entry.platform,
         kind=device.facts.kind,
@@ -73,7 +73,7 @@ def _energy_row(context: Context, inventory: Inventory, device: ResolvedDevice) 
     )
 
 
-def _known(context: Context, device: ResolvedDevice) -> tuple[bool | None, GaugeCalibration | None]:
+def known(context: Context, device: ResolvedDevice) -> tuple[bool | None, GaugeCalibration | None]:
     """Whether its port was proven, and the calibration of its gauge, as stored."""
     from harness.analysis.gauge import GaugeCalibration
     from harness.store import Store

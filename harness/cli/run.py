@@ -68,7 +68,7 @@ def _prepare(context: Context, selection: Selection, *, fetch: bool) -> Prepared
     runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]
     fitting = [runner for runner in runners if any(_could_fit(runner.platform, runner.abi, each) for each in devices)]
     assets = compose.check_assets(models, fitting, loaded.path.resolve().parent, fetch=fetch)
-    plan = build(_run_id(), inventory, selection, devices, assets, formats=compose.formats, refusal=compose.refusal)
+    plan = build(run_id(), inventory, selection, devices, assets, formats=compose.formats, refusal=compose.refusal)
     return Prepared(loaded, selection, attached, devices, assets, plan)
 
 
@@ -76,7 +76,7 @@ def _could_fit(platform: str, abi: str, device: ResolvedDevice) -> bool:
     return platform == device.attached.platform and abi in device.facts.abis
 
 
-def _run_id() -> str:
+def run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
 
 
@@ -85,16 +85,32 @@ def _run_id() -> str:
 @click.pass_obj
 def plan(context: Context, /, **options: Any) -> None:
     """Show the cases a run would execute; touches nothing."""
-    from harness.cli import plan_view
+    from harness.analysis.repeats import RepeatPolicy
+    from harness.cli import plan_view, power_check
     from harness.store import Store
 
     prepared = _prepare(context, _selection(options), fetch=False)
     missing = plan_view.missing_bytes(prepared.plan, prepared.devices, prepared.assets, prepared.loaded.inventory)
     history: Mapping[str, float] = {}
+    waits: Mapping[str, float] = {}
     if Store.exists(context.db_url):
         with Store.open(context.db_url) as store:
-            history = store.median_durations()
-    plan_view.show(context, prepared.plan, prepared.loaded.inventory.tiers, missing, history)
+            history, waits = store.median_durations(), store.mean_waits()
+    inventory = prepared.loaded.inventory
+    selection = prepared.selection
+    plan_view.show(
+        context,
+        prepared.plan,
+        inventory.tiers,
+        missing,
+        history,
+        waits=waits,
+        gates=inventory.gates,
+        auto=RepeatPolicy.of(inventory.suites[selection.suite], selection.repeats).auto,
+        no_energy=plan_view.absent_energy(
+            prepared.plan, prepared.devices, lambda device: power_check.known(context, device)
+        ),
+    )
 
 
 def _selection(options: dict[str, Any]) -> Selection:
@@ -143,7 +159,7 @@ def run(
     with Store.open(context.db_url) as store:
         policy = RepeatPolicy.of(prepared.loaded.inventory.suites[selection.suite], selection.repeats)
         chosen = {"repeats": policy.to_json(), "gates": gates, "force": force}
-        record = replace(_record(prepared), options=chosen)
+        record = replace(record_of(prepared), options=chosen)
         store.begin_run(record, prepared.plan.cases)
         planned = prepared.plan.of(CaseStatus.PLANNED)
         _note_unusable(prepared, selection)
@@ -161,7 +177,7 @@ def _note_unusable(prepared: Prepared, selection: Selection) -> None:
             click.echo(f"{device.id}: {device.attached.state.value}: {device.attached.advice}", err=True)
 
 
-def _record(prepared: Prepared) -> RunRecord:
+def record_of(prepared: Prepared) -> RunRecord:
     from harness.leases import identity_of_this_process
     from harness.model import RunRecord, RunStatus
 
@@ -254,7 +270,7 @@ class Execution:
         kinds = {device.id: device.facts.kind for device in self.devices}
         with interrupts.until_signalled() as cancel:
             with LiveReporter(console, self.cases, kinds, self.context.verbosity) as reporter:
-                self._measure(reporter, cancel, max_hours)
+                self.measure(reporter, cancel, max_hours)
             self.store.requeue_running(self.record.id)
             left = self._left()
             ended = datetime.now(UTC).timestamp()
@@ -269,7 +285,7 @@ class Execution:
     def _left(self) -> tuple[PlannedCase, ...]:
         return self.store.cases(self.record.id, status=_planned())
 
-    def _measure(self, reporter: LiveReporter, cancel: Any, max_hours: float | None) -> None:
+    def measure(self, reporter: LiveReporter, cancel: Any, max_hours: float | None) -> None:
         import tempfile
         import time
 
@@ -281,14 +297,15 @@ class Execution:
         from harness.phone_memory import PhoneMemory
         from harness.schedule import execute
         from harness.setup import Setup, Work
+        from harness.value_order import by_value, past_of
 
         inventory, chosen = self.loaded.inventory, self.record.options
         gates = replace(inventory.gates, mode=chosen["gates"]) if chosen.get("gates") else inventory.gates
         template = replace(identity_of_this_process(), owner=self.record.owner)
         keeper = LeaseKeeper(self.store, template)
-        work = [
-            Work(device, tuple(case for case in self.cases if case.device_id == device.id)) for device in self.devices
-        ]
+        # A short run begins with what is worth most; without a limit of time everything is measured anyway.
+        cases = self.cases if max_hours is None else by_value(self.cases, past_of(self.store.measurements()))
+        work = [Work(device, tuple(case for case in cases if case.device_id == device.id)) for device in self.devices]
         try:
             with tempfile.TemporaryDirectory(prefix="farm-") as work_dir:
                 execute(

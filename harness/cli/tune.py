@@ -120,7 +120,7 @@ def _prepare(context: Context, device: str, model: str, runner: str | None, work
     changed = replace(inventory, workloads=variants, suites={SUITE: suite})
     models = [each for each in inventory.models if each.id == model]
     assets = compose.check_assets(models, fitting, loaded.path.resolve().parent)
-    plan = build(run._run_id(), changed, selection, phones, assets, formats=compose.formats, refusal=compose.refusal)
+    plan = build(run.run_id(), changed, selection, phones, assets, formats=compose.formats, refusal=compose.refusal)
     return Sweep(run.Prepared(loaded, selection, attached, phones, assets, plan), name, found)
 
 
@@ -144,7 +144,7 @@ class _Sweep:
         self._metric = metric
         self._count = rounds
         self._record: RunRecord = replace(
-            run._record(sweep.prepared), options={"gates": gates, "force": False, "tune": metric}
+            run.record_of(sweep.prepared), options={"gates": gates, "force": False, "tune": metric}
         )
 
     def go(self) -> int:
@@ -204,7 +204,7 @@ class _Sweep:
         )
         kinds = {device.id: device.facts.kind for device in prepared.devices}
         with LiveReporter(output.stderr_console(context), cases, kinds, context.verbosity) as reporter:
-            execution._measure(reporter, cancel, None)
+            execution.measure(reporter, cancel, None)
 
     @staticmethod
     def _planned() -> CaseStatus:

@@ -176,8 +176,8 @@ class HttpRequest:
         ready_limit_s: how long that may take.
         path, body: of the POST (JSON).
         stop_marker: bytes that end the answer; after the last answer the server is ended.
-        repeat_for_s: the request is sent again as soon as it is answered, until this time (to a second) is over since the
-            first one; the last answer may come later. 0: sent once.
+        repeat_for_s: the request is sent again as soon as it is answered, until this time (to a second) is over since
+            the first one; the last answer may come later. 0: sent once.
         shorten: script of `sed -E` that each answer goes through before it is kept, where requests are repeated: half
             an hour of events would be too much. Empty: kept as it is.
     """

@@ -168,6 +168,7 @@ class Workload:
         prompt_tokens, gen_tokens: counts of tokens.
         context: size of the KV cache in tokens; None: what the tokens need.
         threads: count, "auto" (the big cores), or "tuned" (what `farm tune` found best for this phone and model).
+        cores: cores it is bound to; None: the big ones with `threads: auto`, else left to the system.
         minutes: length of sustained (10 unless given) and battery (30) workloads.
         backend: "cpu", or the name of a GPU/NPU back end of the build.
         gpu_layers: layers to offload.
@@ -185,6 +186,7 @@ class Workload:
     gen_tokens: Positive = 128
     context: Positive | None = None
     threads: Positive | Literal["auto", "tuned"] = "auto"
+    cores: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] | None = None
     minutes: Annotated[float, Gt(0)] | None = None
     backend: Identifier = "cpu"
     gpu_layers: Annotated[int, Ge(0)] = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from harness.model import (
     Reading,
     RunRecord,
     RunStatus,
+    Step,
     StepRecord,
     Trace,
 )
@@ -75,19 +76,39 @@ def device_kinds(connection: Connection) -> Mapping[str, Mapping[DeviceKind, int
 
 
 def median_durations(connection: Connection, *, newest: int) -> Mapping[str, float]:
-    """series_key → median seconds of its `newest` last measurements."""
-    rank = sa.func.row_number().over(partition_by=cases.c.series_key, order_by=cases.c.started_at.desc())
+    """series_key → median seconds of its `newest` last measurements, without the time at the gates."""
+    found = _newest(connection, cases.c.series_key, cases.c.duration_s - _waited(), newest)
+    return {series: median(durations) for series, durations in found.items()}
+
+
+def mean_waits(connection: Connection, *, newest: int) -> Mapping[str, float]:
+    """Identity of a phone → mean seconds at the gates of its `newest` last measurements."""
+    found = _newest(connection, cases.c.identity, _waited(), newest)
+    return {identity: fmean(waits) for identity, waits in found.items()}
+
+
+def _waited() -> sa.ColumnElement[float]:
+    """Seconds that the last attempt of a measurement waited at the gates."""
+    gate = (steps.c.key == cases.c.key, steps.c.attempt == cases.c.attempt, steps.c.step == Step.GATE.value)
+    waited = sa.select(steps.c.duration_s).where(*gate).correlate(cases).limit(1).scalar_subquery()
+    return sa.func.coalesce(waited, 0.0)
+
+
+def _newest(
+    connection: Connection, group: sa.Column[str], value: sa.ColumnElement[float], newest: int
+) -> dict[str, list[float]]:
+    """Values of the `newest` last measurements of each group."""
+    rank = sa.func.row_number().over(partition_by=group, order_by=cases.c.started_at.desc())
     ranked = (
-        sa.select(cases.c.series_key, cases.c.duration_s, rank.label("rank"))
+        sa.select(group.label("grouped"), value.label("value"), rank.label("rank"))
         .where(cases.c.status == CaseStatus.MEASURED.value)
         .subquery()
     )
     found: dict[str, list[float]] = defaultdict(list)
-    for series, duration in connection.execute(
-        sa.select(ranked.c.series_key, ranked.c.duration_s).where(ranked.c.rank <= newest)
-    ):
-        found[series].append(duration)
-    return {series: median(durations) for series, durations in found.items()}
+    query = sa.select(ranked.c.grouped, ranked.c.value).where(ranked.c.rank <= newest)
+    for name, seconds in connection.execute(query):
+        found[name].append(seconds)
+    return found
 
 
 def measurements(connection: Connection, *where: sa.ColumnElement[bool]) -> Iterator[rows.MeasurementRow]:

@@ -209,9 +209,14 @@ class Store:
         connection.execute(sa.update(cases).where(cases.c.key == key).values(values))
 
     def median_durations(self) -> Mapping[str, float]:
-        """series_key → median seconds of what was measured of it, over its newest 20."""
+        """series_key → median seconds of what was measured of it, waiting apart, over its newest 20."""
         with self._read() as connection:
             return reading.median_durations(connection, newest=20)
+
+    def mean_waits(self) -> Mapping[str, float]:
+        """Identity of a phone → mean seconds that its newest 20 measurements waited at the gates."""
+        with self._read() as connection:
+            return reading.mean_waits(connection, newest=20)
 
     # --- what happened around it --------------------------------------------------------------------------------------
 

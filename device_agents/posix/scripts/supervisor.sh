@@ -76,7 +76,10 @@ note_placement() {
   cpuset= cgroup=
   [ -r "/proc/$1/cpuset" ] && read -r cpuset < "/proc/$1/cpuset"
   [ -r "/proc/$1/cgroup" ] && while read -r line; do cgroup="$cgroup${cgroup:+;}$line"; done < "/proc/$1/cgroup"
-  [ -z "$allowed" ] || printf 'cpus_allowed=%s\ncpuset=%s\ncgroup=%s\n' "${allowed# }" "$cpuset" "$cgroup" > placement
+  online=
+  [ -r /sys/devices/system/cpu/online ] && read -r online < /sys/devices/system/cpu/online
+  [ -z "$allowed" ] || printf 'cpus_allowed=%s\ncpuset=%s\ncgroup=%s\ncpus_online=%s\n' \
+    "${allowed# }" "$cpuset" "$cgroup" "$online" > placement
 }
 
 # The time that a core accounts for stands still while the device sleeps, uptime does not.
