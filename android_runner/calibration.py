@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from android_runner.base import Command, Figures, Problem, RunOutput, RunRequest
+from android_runner.base import Command, Figures, Problem, RunOutput, RunRequest, length_s
 from android_runner.classify import bad_end
 from android_runner.figures import RUNNER_METRICS, failed, is_positive
 from harness.errors import ErrorClass
@@ -19,9 +19,6 @@ from harness.model import Measured, ModelFile, Reading, RunnerBuild, Unavailable
 
 RUNTIME = "farm-calibration"
 PROGRAM = "farm-calibrate"
-
-DEFAULT_MINUTES: Mapping[WorkloadKind, float] = {WorkloadKind.SUSTAINED: 10.0, WorkloadKind.BATTERY: 30.0}
-"""Length of the kinds that last, where the workload gives none (as in `Workload`)."""
 
 _SOURCE = "farm-calibrate events (CLOCK_BOOTTIME)"
 _RESOLUTION_MS = 1e-6
@@ -49,9 +46,8 @@ class Calibration:
         workload = request.workload
         words = [f"{request.runner_dir.rstrip('/')}/{build.programs[PROGRAM]}", "--model", request.model_path]
         words += ["--tokens", str(workload.gen_tokens), "--threads", str(request.threads)]
-        minutes = workload.minutes or DEFAULT_MINUTES.get(workload.kind)
-        if workload.kind in DEFAULT_MINUTES and minutes:
-            words += ["--seconds", f"{minutes * 60:g}"]
+        if seconds := length_s(workload):
+            words += ["--seconds", f"{seconds:g}"]
         return Command((*words, *workload.args), dict(workload.env))
 
     def parse(self, request: RunRequest, output: RunOutput) -> Figures:
@@ -73,7 +69,7 @@ class Calibration:
             "truth": {name: value for name, value in truth.items() if name != "event"},
         }
         itl_ms = tuple(later - earlier for earlier, later in itertools.pairwise(at))
-        token_times = ((times["ready"] / 1e9, 0), *((moment / 1e9, 1) for _, moment in tokens))
+        token_times = tuple((moment / 1e9, int(place > 0)) for place, (_, moment) in enumerate(tokens))
         return Figures(_metrics(times, at), itl_ms=itl_ms, reported=reported, token_times=token_times)
 
 

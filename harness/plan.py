@@ -333,9 +333,10 @@ def placement(workload: Workload, facts: DeviceFacts) -> Placement:
     """
     if isinstance(workload.threads, int):
         return Placement(workload.threads, workload.cores, "given by the workload")
-    if facts.kind is DeviceKind.VIRTUAL:
-        return Placement(1, None, "one: a virtual phone shares the cores of this host with the others")
     big = big_cores(facts)
+    if facts.kind is DeviceKind.VIRTUAL:
+        # More threads than the host has processors wait for one another in the runner's barriers.
+        return Placement(1, big or None, "one on the big cores: a virtual phone shares this host's processors")
     if big and facts.kind is DeviceKind.PHONE:
         return Placement(len(big), big, f"the big cores {', '.join(map(str, big))}")
     allowed = len(facts.cpus_allowed)

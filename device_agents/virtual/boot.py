@@ -94,8 +94,9 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _enter_namespaces(uptime_s: float) -> None:
-    """Unshare everything and map this user to the phone's shell; the clock starts at `uptime_s` seconds after boot."""
+def _enter_namespaces(booted_at: float) -> None:
+    """Unshare everything and map this user to the phone's shell; its uptime is 0 at `booted_at` of this machine's
+    monotonic clock."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         # Root of a container may not, and has no groups worth giving up.
@@ -112,7 +113,8 @@ def _enter_namespaces(uptime_s: float) -> None:
         _check(_libc.unshare(_CLONE_NEWTIME), "unshare time")
         lines = []
         for name, clock in (("monotonic", time.CLOCK_MONOTONIC), ("boottime", time.CLOCK_BOOTTIME)):
-            shift = round((uptime_s - time.clock_gettime(clock)) * 1e9)
+            ahead = time.clock_gettime(clock) - time.monotonic()
+            shift = round(-(booted_at + ahead) * 1e9)
             lines.append(f"{name} {shift // 10**9} {shift % 10**9}")
         Path("/proc/self/timens_offsets").write_text("\n".join(lines), encoding="ascii")
 
@@ -355,7 +357,7 @@ def main() -> int:
     spec = json.loads(control.recv(65536))
     _die_with_parent(spec["parent"])
     try:
-        _enter_namespaces(spec["uptime_s"])
+        _enter_namespaces(spec["booted_at"])
         _loopback_up()
     except OSError as wrong:
         control.send(json.dumps({"event": "failed", "message": str(wrong)}).encode())

@@ -151,7 +151,7 @@ class VirtualPhone:
             "storage": str(self._folder / "storage"),
             "storage_bytes": SMALL_STORAGE_BYTES if "small_storage" in self.spec.behaviours else None,
             "parent": os.getpid(),
-            "uptime_s": uptime,
+            "booted_at": self.simulator.booted_at,
             "restart_kills": "adbd_restart_kills" in self.spec.behaviours,
             "environment": ENVIRONMENT,
         }

@@ -95,6 +95,11 @@ class Simulator:
         return self._wanted.charger
 
     @property
+    def booted_at(self) -> float:
+        """When the phone's uptime was 0, on this machine's monotonic clock."""
+        return self._booted_at
+
+    @property
     def other_load(self) -> float:
         return self._wanted.other_load
 

@@ -116,8 +116,30 @@ def parse_samples(data: bytes) -> tuple[Trace, ...]:
     for trace in _from_services(raw):
         name = trace.channel.name
         traces[name] = _better(traces[name], trace) if name in traces else trace
+    for trace in _raw_gauge(raw):
+        traces[trace.channel.name] = trace
     traces["battery.current"] = _believed_current(traces["battery.current"], traces["battery.status"])
     return tuple(traces[name] for name in sorted(traces))
+
+
+_RAW_GAUGE = {"bi": "battery.current_raw", "bc": "battery.charge_counter_raw"}
+_EINVAL = -22.0
+"""What some drivers write in place of a value."""
+
+
+def _raw_gauge(raw: RawSamples) -> Iterator[Trace]:
+    """The gauge's own numbers, without a unit: what they mean is calibrated per phone, where the documented unit cannot
+    be true."""
+    for key, name in _RAW_GAUGE.items():
+        source = raw.files.get(key)
+        if source is None:
+            continue
+        series = _Series("", source.path)
+        for uptime_s, text in raw.by_key.get(key, []):
+            value = number(text)
+            if value is not None and value != _EINVAL:
+                series.add(uptime_s, Measured(value, "", source.path, 1.0))
+        yield series.trace(name)
 
 
 def _believed_current(current: Trace, status: Trace) -> Trace:
