@@ -329,7 +329,7 @@ class Placement:
 def placement(workload: Workload, facts: DeviceFacts) -> Placement:
     """Where a workload runs: `threads: auto` means the big cores that a shell process may use, bound to them.
 
-    The cores that a virtual phone shows are not there, so nothing is bound on it; nor on a host.
+    A virtual phone gets one thread, for its cores are not there; on a host nothing is bound.
     """
     if isinstance(workload.threads, int):
         return Placement(workload.threads, workload.cores, "given by the workload")
