@@ -198,8 +198,9 @@ class Jobs(Protocol):
 
 class Telemetry(Protocol):
     def snapshot(self, *, limit_s: float) -> Mapping[str, Reading]:
-        """battery_level_pct, battery_temperature_c, thermal_status, skin_temperature_c, cpu_temperature_c,
-        memory_available_mb, power_state_external (1 or 0): each read, or unavailable with the reason."""
+        """battery_level_pct, battery_temperature_c, battery_status, battery_current_a, thermal_status,
+        skin_temperature_c, cpu_temperature_c, memory_available_mb, power_state_external (1 or 0): each read, or
+        unavailable with the reason."""
 
 
 class PhoneConditions(Protocol):

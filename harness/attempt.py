@@ -12,6 +12,7 @@ from typing import Any
 
 from android_runner.base import RunnerAdapter
 from device_agents.base import DeviceAgent
+from device_agents.charging import ChargingControl
 from harness.analysis.energy import Baseline
 from harness.analysis.gauge import GaugeCalibration
 from harness.analysis.memory_fit import Prediction
@@ -74,6 +75,7 @@ class SessionContext:
         gates: what has to hold before the runner starts.
         phone_settings: what farm keeps on the phone.
         memory: what is known of the phone, None where nothing is kept.
+        charging: takes the phone off its power for energy, None where nothing can.
         setting_marks: settings that the phone denied.
         parked: the phone charged until now and has to reach the level where it works again.
         rested: nothing of farm ran on the phone for a while, so that it shows its temperature at rest.
@@ -98,6 +100,7 @@ class SessionContext:
     gates: Gates = field(default_factory=Gates)
     phone_settings: PhoneSettings = field(default_factory=PhoneSettings)
     memory: PhoneMemory | None = None
+    charging: ChargingControl | None = None
     setting_marks: tuple[str, ...] = ()
     parked: bool = False
     rested: bool = False

@@ -7,7 +7,8 @@ taken off (docs/measurement.md, "Energy"). A baseline serves the further measure
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from android_runner.base import length_s
 from device_agents.base import JobOutput, JobSpec
@@ -25,8 +26,49 @@ BASELINE_AGE_S = 12 * 3600.0
 
 _DESIGN = "/sys/class/power_supply/battery/charge_full_design"
 
+POWER_S = 90.0
+"""Limit for taking a phone off its power, and for giving it back."""
+
 RunJob = Callable[[JobSpec], JobOutput]
 """Runs a job on the device to its end and fetches what it left."""
+
+
+@contextmanager
+def off_power(state: Attempt) -> Iterator[None]:
+    """Take a phone off its power for a battery workload where that can be done, and give it back whatever happens.
+
+    Where it cannot, the run is measured all the same, without energy, and marked.
+    """
+    control = state.context.charging
+    if state.case.workload.kind is not WorkloadKind.BATTERY or state.power_state is PowerState.UNPLUGGED:
+        yield
+        return
+    if control is None:
+        state.marks.append("on_power: adb comes over the cable that feeds the phone; use adb over Wi-Fi for energy")
+        yield
+        return
+    try:
+        cut = control.off(limit_s=POWER_S)
+    except FarmError as error:
+        state.marks.append(f"on_power: {error.message}; {error.advice}")
+        yield
+        return
+    try:
+        if cut.by == "phone":
+            state.power_state = PowerState.UNPLUGGED
+            state.provenance |= {"power_state": state.power_state.value, "power_state_reason": cut.text}
+            # What keeps a plugged phone awake does not keep an unplugged one awake.
+            state.context.agent.settings.apply(state.context.phone_settings, wifi=True, limit_s=limits.COLLECT_S)
+            yield
+        else:
+            control.on(limit_s=POWER_S)
+            state.marks.append(f"on_power: {cut.text}; use adb over Wi-Fi for energy")
+            yield
+    finally:
+        try:
+            control.on(limit_s=POWER_S)
+        except FarmError as error:
+            state.marks.append(f"power_not_back: {error.message}")
 
 
 def prepare(state: Attempt, run: RunJob) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from harness.store import DeviceRecord
@@ -74,6 +75,14 @@ class PhoneMemory:
         """Remember that the model was loaded after this boot."""
         if self.loaded_in_boot_of(model_sha256) != booted_at:
             self._add("loaded", model_sha256, {"booted_at": booted_at})
+
+    def qualification(self) -> str:
+        """When the phone last passed or failed `farm selftest`, in words."""
+        found = self._store.latest_device_record(self._identity, "qualification")
+        if found is None:
+            return "never qualified (farm selftest)"
+        said = "passed" if found.value.get("ok") else "failed"
+        return f"{said} {datetime.fromtimestamp(found.at, UTC):%Y-%m-%d} ({found.value.get('held')} checks held)"
 
     def recall(self, kind: str, key: str = "") -> Mapping[str, Any] | None:
         """Newest value of a kind ("gauge", "tuned", "qualification"), or None."""

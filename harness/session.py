@@ -62,8 +62,18 @@ def _measure(state: Attempt) -> CaseResult:
     _check_space(state)
     model, runner = _deploy(state)
     pass_gates(state)
-    energy_step.prepare(state, lambda idle: _run_and_collect(state, idle))
-    _warm_up(state, model)
+    with energy_step.off_power(state):
+        energy_step.prepare(state, lambda idle: _run_and_collect(state, idle))
+        _warm_up(state, model)
+        request, spec = _job(state, where, model, runner)
+        state.commands = context.agent.by_hand(spec)
+        output = _run_and_collect(state, spec)
+    return figures(state, request, output)
+
+
+def _job(state: Attempt, where: Placement, model: Deployed, runner: Deployed) -> tuple[RunRequest, JobSpec]:
+    """What is asked of the runner's adapter, and the job that its command line becomes."""
+    context, case = state.context, state.case
     request = RunRequest(
         workload=case.workload,
         model=context.model,
@@ -86,9 +96,7 @@ def _measure(state: Attempt) -> CaseResult:
         sampling=Sampling(memory_floor_mb=MEMORY_FLOOR_MB),
         owner=context.owner,
     )
-    state.commands = context.agent.by_hand(spec)
-    output = _run_and_collect(state, spec)
-    return figures(state, request, output)
+    return request, spec
 
 
 def _select(state: Attempt) -> Placement:
@@ -106,6 +114,7 @@ def _select(state: Attempt) -> Placement:
         snapshot = state.before = context.agent.telemetry.snapshot(limit_s=limits.SHELL_S)
         detail["before"] = {name: reading_json(reading) for name, reading in snapshot.items()}
         state.power_state, why = power_state(snapshot)
+        state.provenance["qualification"] = context.memory.qualification() if context.memory else "not known"
         state.provenance |= {
             "os_fingerprint": facts.os_fingerprint,
             "os_version": facts.os_version,

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from device_agents.android.adb import is_tcp_serial
 from device_agents.base import DeviceAgent
+from device_agents.charging import charging_control
 from harness import limits
 from harness.analysis.repeats import more_repeats
 from harness.attempt import Cancelled, Outcome, Parked, SessionContext, base_provenance, unmeasured
@@ -107,7 +109,7 @@ class Worker:
             with settings_kept(
                 agent,
                 self._setup.phone_settings,
-                wifi=":" in agent.attached.serial and self._work.device.facts.kind is DeviceKind.PHONE,
+                wifi=is_tcp_serial(agent.attached.serial) and self._work.device.facts.kind is DeviceKind.PHONE,
                 memory=self._memory,
                 event=self._event,
             ) as self._setting_marks:
@@ -172,7 +174,9 @@ class Worker:
     def _charge(self, agent: DeviceAgent, report: GateReport) -> None:
         """Let a phone charge whose battery is too low, while the others work."""
         gates = self._setup.gates
-        self._event("parked", "; ".join(check.text for check in report.checks_last if check.state == "fail"))
+        why = "; ".join(check.text for check in report.checks_last if check.state == "fail")
+        self._event("parked", why)
+        self._setup.reporter.note(self._device_id, f"charges before it goes on: {why}")
         best, risen_at = 0.0, time.monotonic()
         while True:
             seen = agent.conditions.read(limit_s=limits.SHELL_S)
@@ -230,6 +234,7 @@ class Worker:
             gates=setup.gates if self._parking else replace(setup.gates, max_wait_s=0.0),
             phone_settings=setup.phone_settings,
             memory=self._memory,
+            charging=charging_control(agent, tcp=is_tcp_serial(agent.attached.serial), usb=self._work.device.entry.usb),
             setting_marks=self._setting_marks,
             parked=self._parked,
             rested=self._rested,

@@ -30,6 +30,8 @@ exit 0"""
 _NAMES = (
     "battery_level_pct",
     "battery_temperature_c",
+    "battery_status",
+    "battery_current_a",
     "thermal_status",
     "skin_temperature_c",
     "cpu_temperature_c",

@@ -55,6 +55,9 @@ def first(tmp_path_factory: pytest.TempPathFactory, lab: RunningLab) -> Iterator
         model = models.make("SmolLM2-135M", "Q4_K_M", out=folder / "models").path
     except FarmError as unavailable:
         pytest.skip(f"no llama.cpp or no model here: {unavailable}")
+    # A worker may come back to this module after other work, with the same phones.
+    for phone in lab.info.phones:
+        lab.says(phone.id, "rm -rf /data/local/tmp/farm")
     farm = Farm(folder, dict(lab.env), base_inventory(phones_of(lab)))
     farm.write(
         models=[
