@@ -116,7 +116,12 @@ def uevent(profile: Profile, gauge: Gauge) -> str:
         "POWER_SUPPLY_PRESENT=1",
         f"POWER_SUPPLY_CAPACITY={gauge.level}",
         f"POWER_SUPPLY_VOLTAGE_NOW={gauge.voltage_uv}",
-        f"POWER_SUPPLY_CURRENT_NOW={raw_current(battery, gauge.current_ua)}",
+        # A phone that hides its current hides it here, too.
+        *(
+            [f"POWER_SUPPLY_CURRENT_NOW={raw_current(battery, gauge.current_ua)}"]
+            if battery.current == "readable"
+            else []
+        ),
         f"POWER_SUPPLY_TEMP={gauge.temperature_dc}",
         f"POWER_SUPPLY_CHARGE_COUNTER={gauge.counter_uah}",
         f"POWER_SUPPLY_CHARGE_FULL={battery.charge_full_mah * 1000}",

@@ -232,7 +232,7 @@ def test_supervisor_that_dies_is_a_lost_job(agent: DeviceAgent) -> None:
     handle = agent.jobs.start(spec("lost", "sleep 300"), limit_s=20)
     pids = agent.shell.run(("cat", f"{handle.folder}/pid"), limit_s=10).stdout.split()
     agent.shell.run(("kill", "-KILL", pids[0].decode()), limit_s=10)
-    state = agent.jobs.poll(handle, limit_s=10)
+    state = wait_done(agent, handle)
     assert (state.phase, state.error_class is None) == ("lost", False)
     agent.jobs.end(handle, limit_s=20)
     assert not is_alive(agent, int(pids[2]))
