@@ -48,6 +48,8 @@ def host_snapshot() -> dict[str, Reading]:
         "battery_level_pct": Measured(float(battery.percent), "%", "psutil sensors_battery", 1.0)
         if battery
         else no_battery,
+        "battery_status": no_battery if battery is None else Unavailable("psutil gives no battery status"),
+        "battery_current_a": no_battery if battery is None else Unavailable("psutil gives no current"),
         "battery_temperature_c": Unavailable("this machine shows no battery temperature"),
         "thermal_status": Unavailable("only Android has a thermal status"),
         "skin_temperature_c": Unavailable("this machine has no skin sensor"),

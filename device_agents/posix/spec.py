@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from device_agents.base import JobSpec
+from harness.analysis.placement import cpu_list
 from harness.errors import ErrorClass, Permanent
 from harness.model import MEGABYTE, HttpRequest, Measured, Reading, Unavailable
 
@@ -76,6 +77,7 @@ def spec_text(spec: JobSpec, tools: Tools, sampler: str) -> str:
         "limit_first": _seconds(first),
         "limit_rest": _seconds(limit - first),
         "needs": tools.taskset[0] if spec.cpus is not None else "",
+        "cores": cpu_list(spec.cpus) if spec.cpus is not None else "",
         "owner": spec.owner,
         "sampler": sampler if sampling is not None else "",
         "memory_s": _seconds(sampling.memory_s) if sampling else "",

@@ -317,7 +317,7 @@ def test_request_is_repeated_until_its_time_is_over(agent: DeviceAgent, tmp_path
 
 
 def test_repeating_ends_with_an_answer_that_is_not_whole(agent: DeviceAgent, tmp_path: Path) -> None:
-    job = repeated(server_spec(agent, tmp_path, free_port(agent), limit_s=2.5), repeat_for_s=20.0, stop_marker=b"never")
+    job = repeated(server_spec(agent, tmp_path, free_port(agent), limit_s=6), repeat_for_s=20.0, stop_marker=b"never")
     output = run_job(agent, job, tmp_path / "out")
     assert output.ended_by == "limit"
     stream = output.files["stream"].read_bytes()

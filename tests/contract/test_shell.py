@@ -97,6 +97,8 @@ def test_snapshot_has_every_reading(agent: DeviceAgent) -> None:
     assert set(snapshot) == {
         "battery_level_pct",
         "battery_temperature_c",
+        "battery_status",
+        "battery_current_a",
         "thermal_status",
         "skin_temperature_c",
         "cpu_temperature_c",

@@ -263,7 +263,15 @@ if [ -n "$sampler" ]; then
   (detach sh "$sampler" "$folder" "$pid" "$memory_s" "$files_s" "$services_s" "$sampler_max" "$floor_kb") > /dev/null < /dev/null &
   sampler_pid=$!
 fi
+# The runner gives itself its cores a moment after it began; one that ended before says nothing of them.
 note_placement "$pid"
+tries=0
+while [ -n "$cores" ] && [ "${allowed# }" != "$cores" ] && [ $tries -lt 25 ]; do
+  alive "$pid" || { rm -f placement; break; }
+  sleep 0.02
+  note_placement "$pid"
+  tries=$((tries + 1))
+done
 
 if [ -n "$port" ]; then
   drive
