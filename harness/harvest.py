@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from android_runner.base import Figures, RunOutput, RunRequest
-from device_agents.android.telemetry.sample_facts import overrides
+from device_agents.android.telemetry.sample_facts import overrides, parse_watchdog
 from device_agents.base import JobOutput
 from harness.analysis.appraisal import LONG, appraise
 from harness.analysis.memory_fit import aftermath
@@ -19,9 +18,6 @@ from harness.errors import ErrorClass, Permanent, Transient
 from harness.model import CaseResult, Measured, Reading, Step, Unavailable
 
 LOG_TAIL_BYTES = 8_000
-
-_WATCHDOG = re.compile(rb"(?m)^watchdog .*$")
-"""The sampler's line about a runner that it ended because memory ran out."""
 
 
 def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResult:
@@ -92,14 +88,16 @@ def _loads(state: Attempt, load: Reading) -> Mapping[str, Reading]:
 
 def _raise_death(state: Attempt, output: JobOutput, samples: bytes) -> None:
     """Raise when something outside the runner ended it, and the device shows what."""
-    watchdog = _WATCHDOG.search(samples)
+    watchdog = parse_watchdog(samples)
     death = classify_death(
         signal=output.signal,
         exit_code=output.exit_code,
         ended_by=output.ended_by,
         boot_before=output.boot_id,
         signs=state.signs,
-        watchdog=watchdog[0].decode("utf-8", "replace") if watchdog else "",
+        watchdog=f"{watchdog.available_mb:.0f} MB were available at uptime {watchdog.uptime_s:.1f} s"
+        if watchdog
+        else "",
     )
     if death is None:
         return

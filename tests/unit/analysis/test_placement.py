@@ -57,7 +57,9 @@ def test_lists_are_read_as_they_are_written(cores: frozenset[int]) -> None:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_text(allowed: str, online: str) -> None:
-    judge_placement(BIG, {"cpus_allowed": allowed, "cpus_online": online})
+    found = judge_placement(BIG, {"cpus_allowed": allowed, "cpus_online": online})
+    assert found.verdict in ("ok", "unplugged", "mismatch", "unknown") and found.reason
+    assert (found.allowed is None) == (found.verdict == "unknown")
 
 
 def test_what_belongs_to_a_result() -> None:
