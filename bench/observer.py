@@ -33,7 +33,7 @@ from harness.model import Unavailable
 
 LIMIT = 0.99
 CHANNELS = 20
-SAMPLING = Sampling(memory_s=0.1, files_s=0.1, services_s=5.0)
+SAMPLING = Sampling(memory_s=0.1, files_s=0.1, services_s=5.0, memory_calm_s=0.1)
 _CALL_S = 30.0
 
 

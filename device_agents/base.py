@@ -82,13 +82,15 @@ class Sampling:
 
     Args:
         memory_s, files_s, services_s: periods in seconds of the runner's memory, of cheap files, of dumpsys services.
+        memory_calm_s: period of the runner's memory while it does not change; `memory_s` where that is longer.
         memory_floor_mb: the runner is ended on the device when less memory is available there; 0: never.
     """
 
     memory_s: float = 0.1
-    files_s: float = 0.9
+    files_s: float = 1.0
     services_s: float = 5.0
     memory_floor_mb: float = 0.0
+    memory_calm_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +208,9 @@ class Telemetry(Protocol):
 class PhoneConditions(Protocol):
     """What the gates ask of a device before a measurement."""
 
-    def read(self, *, limit_s: float) -> Conditions:
-        """One look, with the load of the last moment."""
+    def read(self, *, limit_s: float, quiet_pct: float = 0.0) -> Conditions:
+        """One look, with the load of the last moment; a phone already seen to be at most `quiet_pct` busy, farm's own
+        calls included, need not be watched for it."""
 
 
 class SettingChange(Protocol):

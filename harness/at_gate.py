@@ -24,7 +24,9 @@ def pass_gates(state: Attempt) -> None:
     looks: list[Reading | None] = []
 
     def look() -> Conditions:
-        seen = context.agent.conditions.read(limit_s=limits.SHELL_S)
+        # Where nothing is gated, whatever load there was a moment ago is told.
+        quiet_pct = 100.0 if gates.mode == "off" else gates.other_load_max_pct
+        seen = context.agent.conditions.read(limit_s=limits.SHELL_S, quiet_pct=quiet_pct)
         looks.append(seen.readings.get("cpu_temperature_c"))
         uptime = seen.readings.get("uptime_s")
         if isinstance(uptime, Measured):

@@ -13,7 +13,7 @@ from harness.errors import ErrorClass, Permanent, Transient
 from harness.events import Activity
 from harness.model import Step
 
-WATCH_S = 10.0
+WATCH_S = 20.0
 """How long the device itself watches a job before it answers: asking costs CPU time there, watching does not."""
 
 RETRY_S = 0.25

@@ -7,6 +7,7 @@ That binary kills a server of another version without asking, so `AdbServer.read
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import socket
@@ -105,6 +106,12 @@ def parse_devices(text: str) -> tuple[DeviceLine, ...]:
             details["usb"] = bare[1]
         found.append(DeviceLine(match["serial"], match["state"], details))
     return tuple(found)
+
+
+@functools.cache
+def _binary() -> str:
+    """Path of adb. Asked once: adbutils runs `adb version` each time to find out whether it can be run."""
+    return str(adb_path())
 
 
 class AdbServer:
@@ -242,7 +249,7 @@ class AdbServer:
     def arguments(self, *words: str) -> list[str]:
         """Command line of the adb binary for this server."""
         host = [] if self.endpoint.host in _LOOPBACK else ["-H", self.endpoint.host]
-        return [adb_path(), *host, "-P", str(self.endpoint.port), *words]
+        return [_binary(), *host, "-P", str(self.endpoint.port), *words]
 
     def environment(self) -> dict[str, str]:
         """Environment of the adb binary: ours, without what would choose another server or phone."""

@@ -6,7 +6,7 @@ from importlib import resources
 
 from device_agents.android.adb import AdbServer, endpoint_from
 from device_agents.android.clock import CLOCK_READINGS, bracketed_uptimes
-from device_agents.android.conditions import AndroidConditions
+from device_agents.android.conditions import AndroidConditions, LastTicks
 from device_agents.android.discovery import ask_facts
 from device_agents.android.evidence import AndroidEvidence
 from device_agents.android.facts import DATA
@@ -59,8 +59,9 @@ class AndroidAgent:
         self.shell: Shell = LinkShell(self._link)
         self.files: Files = PosixFiles(self._link, root)
         self.jobs: Jobs = PosixJobs(self._link, root, Tools(), sampler_text(), parse_live)
-        self.telemetry: Telemetry = AndroidTelemetry(self._link)
-        self.conditions: PhoneConditions = AndroidConditions(self._link)
+        last = LastTicks()
+        self.telemetry: Telemetry = AndroidTelemetry(self._link, last)
+        self.conditions: PhoneConditions = AndroidConditions(self._link, last=last)
         self.evidence: DeathEvidence = AndroidEvidence(self._link)
         self.settings: Settings = PhoneSettingsKeeper(self._link, root)
         self.lease: PhoneLease = PosixLease(self._link, root)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from device_agents.android.facts import DATA, sections
 from device_agents.android.telemetry import (
@@ -50,9 +51,12 @@ suspended time. Texts: "wakefulness" as `dumpsys power` names it, "policyN.gover
 WINDOW_S = 1
 """Length of the look at /proc/stat: a hundred ticks per core, and short beside the time between two looks."""
 
+RECENT_S = (0.25, 3.0)
+"""How old an earlier reading of /proc/stat may be for the load since then to stand for that of now."""
+
 # The load is looked at first: everything after it is load of ours.
 _SCRIPT = """exec 2> /dev/null
-echo '@@ stat'; head -n 1 /proc/stat; sleep "$1"; head -n 1 /proc/stat
+echo '@@ stat'; [ "$1" = 0 ] || { head -n 1 /proc/stat; sleep "$1"; }; head -n 1 /proc/stat
 echo '@@ uptime'; cat /proc/uptime
 echo '@@ battery'; dumpsys battery
 echo '@@ thermal'; dumpsys thermalservice
@@ -82,30 +86,64 @@ _LIT = {"ON": 1.0, "VR": 1.0, "ON_SUSPEND": 1.0, "OFF": 0.0, "DOZE": 0.0, "DOZE_
 _AWAKE = {"Awake": 1.0, "Dreaming": 1.0, "Asleep": 0.0, "Dozing": 0.0}
 
 
+class LastTicks:
+    """The last reading of /proc/stat on one phone, and when it came."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at = 0.0
+        self._ticks: CpuTicks | None = None
+
+    def note(self, stat: bytes) -> None:
+        """Take the first line of /proc/stat in `stat`."""
+        self._at = self._clock()
+        self._ticks = next(iter(_ticks(stat)), None)
+
+    def recent(self) -> CpuTicks | None:
+        """The reading, while the time since then is long enough to tell a load and short enough to be of now."""
+        least, most = RECENT_S
+        return self._ticks if least <= self._clock() - self._at <= most else None
+
+
 class AndroidConditions:
     """Asks the phone behind `link`.
 
     Args:
-        storage: folder whose free space counts.
+        storage: folder whose free space counts. last: what another look at this phone noted of its CPU time.
     """
 
-    def __init__(self, link: Link, storage: str = DATA) -> None:
+    def __init__(self, link: Link, storage: str = DATA, *, last: LastTicks | None = None) -> None:
         self._link = link
         self._storage = storage
+        self._last = last or LastTicks()
 
-    def read(self, *, limit_s: float) -> Conditions:
-        """One look; takes a little over `WINDOW_S`.
+    def read(self, *, limit_s: float, quiet_pct: float = 0.0) -> Conditions:
+        """One look; takes a little over `WINDOW_S`, unless an earlier look was a moment ago and shows that the phone
+        is quiet: with farm's own calls in between, its load was at most `quiet_pct`.
 
         Raises:
             Transient: the link is lost, or the limit is reached.
         """
-        words = (str(WINDOW_S), self._storage)
+        before = self._last.recent()
+        if before is not None:
+            seen = self._look(0, before, limit_s)
+            load = seen.readings["other_load_pct"]
+            if isinstance(load, Measured) and load.value <= quiet_pct:
+                return seen
+        return self._look(WINDOW_S, None, limit_s)
+
+    def _look(self, window_s: int, before: CpuTicks | None, limit_s: float) -> Conditions:
+        words = (str(window_s), self._storage)
         output = run_checked(self._link, _SCRIPT, *words, limit_s=limit_s, doing="looking at the phone's state")
-        return conditions_of(output, self._storage)
+        return conditions_of(output, self._storage, before)
 
 
-def conditions_of(output: bytes, storage: str = DATA) -> Conditions:
-    """The conditions in the output of the script."""
+def conditions_of(output: bytes, storage: str = DATA, before: CpuTicks | None = None) -> Conditions:
+    """The conditions in the output of the script.
+
+    Args:
+        before: of an earlier look, where this one has a single reading of /proc/stat.
+    """
     parts = sections(output)
 
     def part(name: str) -> bytes:
@@ -116,7 +154,7 @@ def conditions_of(output: bytes, storage: str = DATA) -> Conditions:
         **parse_thermalservice(part("thermal")),
         **parse_proc_meminfo(part("meminfo")),
         **parse_df(part("df"), storage if storage != DATA else "/data"),
-        "other_load_pct": load_of(part("stat")),
+        "other_load_pct": load_of(part("stat"), before),
         "screen_on": screen_of(part("display"), part("power")),
         "airplane_mode": switch_of(part("airplane"), "airplane_mode_on"),
         "power_saver": switch_of(part("saver"), "low_power"),
@@ -129,10 +167,13 @@ def conditions_of(output: bytes, storage: str = DATA) -> Conditions:
     return Conditions(readings, _texts(part("power"), part("governors")))
 
 
-def load_of(stat: bytes) -> Reading:
-    """CPU time not idle between the two first lines of /proc/stat in `stat`, % of all cores."""
+def load_of(stat: bytes, before: CpuTicks | None = None) -> Reading:
+    """CPU time not idle between two readings of /proc/stat, % of all cores: both in `stat`, or one and `before`."""
+    looks = _ticks(stat)
     source = "/proc/stat, two readings"
-    looks = [ticks for line in lines(stat) if (ticks := cpu_ticks(line)) is not None]
+    if before is not None:
+        looks = [before, *looks]
+        source = "/proc/stat, two readings with calls of farm between them"
     if len(looks) != 2:
         return Unavailable("/proc/stat gives no CPU time")
     past, now = looks
@@ -142,6 +183,10 @@ def load_of(stat: bytes) -> Reading:
     # Ticks of idle are corrected backwards now and then, by a few.
     busy = min(max(100 * between.busy / between.total, 0.0), 100.0)
     return Measured(busy, "%", source, 100 / between.total)
+
+
+def _ticks(stat: bytes) -> list[CpuTicks]:
+    return [ticks for line in lines(stat) if (ticks := cpu_ticks(line)) is not None]
 
 
 def screen_of(display: bytes, power: bytes) -> Reading:

@@ -1,6 +1,9 @@
 # Samples a running process and the phone around it until the process ends.
 #
-#   sh sampler.sh JOBDIR RUNNER_PID memory_s files_s services_s max_s [floor_kb]
+#   sh sampler.sh JOBDIR RUNNER_PID memory_s files_s services_s max_s [floor_kb [calm_s]]
+#
+# Memory is read every memory_s while it grows or shrinks, and every calm_s once VmRSS has stood still for a second: what
+# does not change need not be asked for often, and VmHWM misses no peak in between.
 #
 # Appends lines to JOBDIR/samples; every line is one write of under 512 bytes, so that what a killed phone leaves is
 # readable up to its last line. Fields of the header are separated by tabs, UPTIME is that of /proc/uptime in seconds:
@@ -54,9 +57,21 @@ to_hundredths() {
   hundredths=$((${whole:-0} * 100 + ${part#0}))
 }
 
+# The first word of the file $1 into $value; empty when it cannot be read.
+if [ -n "$KSH_VERSION" ]; then
+  eval 'first_of() {
+    value=$(<"$1")
+    case $value in " "* | "$tab"*) IFS="$tab " read -r value ignored <"$1" ;; esac
+    value=${value%%[ $tab$nl]*}
+  }'
+else
+  first_of() { value=; IFS="$tab " read -r value ignored <"$1"; }
+fi
+
 # Hundredths since the start into $now, the phone's uptime into $up. Counted from the start: mksh has 32-bit numbers.
 clock() {
-  read -r up ignored </proc/uptime
+  first_of /proc/uptime
+  up=$value
   part=${up#*.}
   now=$(((${up%.*} - origin) * 100 + ${part#0}))
 }
@@ -70,7 +85,7 @@ to_hundredths "${4:-0.5}"; files_period=$((hundredths > 0 ? hundredths : 50))
 to_hundredths "${5:-1}"; services_period=$((hundredths > 0 ? hundredths : 100))
 to_hundredths "${6:-3600}"; limit=$((started + hundredths))
 floor=${7:-0}
-guard_period=50 guard_due=$started
+to_hundredths "${8:-0}"; calm_period=$((hundredths > memory_period ? hundredths : memory_period))
 placement_period=500 placement_due=$((started + 100))
 
 # Start time, state, CPU time and threads of the process; the first two are empty when it is gone.
@@ -152,7 +167,6 @@ pick_available() {
 
 # Ends the process before the phone hangs for lack of memory; its parent finds the reason in the file ended_by.
 guard() {
-  guard_due=$((now + guard_period))
   read_available
   [ -n "$available" ] && [ "$available" -lt "$floor" ] && alive || return 0
   say "watchdog $up $available"
@@ -200,12 +214,20 @@ sample_memory() {
   [ "$hwm$rss" = -- ] || say "m $up $hwm $rss $anon $file $swap"
 }
 
+# When VmRSS was last seen to change, by more than 1/64 of what it was.
+stirred_at=$started stood=0
+watch_change() {
+  [ "$rss" != - ] || return 0
+  changed=$((rss - stood))
+  [ $((${changed#-} * 64)) -gt "$stood" ] || return 0
+  stirred_at=$now stood=$rss
+}
+
 sample_files() {
   out="f $up"
   IFS=$nl
   for entry in $sources; do
-    value=
-    IFS=' ' read -r value ignored <"${entry#*=}"
+    first_of "${entry#*=}"
     [ -n "$value" ] && out="$out ${entry%%=*}=$value"
     [ ${#out} -gt 400 ] && say "$out" && out="f $up"
   done
@@ -224,9 +246,12 @@ tick_memory() {
   clock
   if [ "$now" -ge "$memory_due" ]; then
     sample_memory
-    memory_due=$((memory_due + (now - memory_due) / memory_period * memory_period + memory_period))
+    watch_change
+    period=$memory_period
+    [ $((now - stirred_at)) -lt 100 ] || period=$calm_period
+    memory_due=$((memory_due + (now - memory_due) / period * period + period))
+    [ "$floor" -le 0 ] || guard
   fi
-  [ "$floor" -le 0 ] || [ "$now" -lt "$guard_due" ] || guard
 }
 
 # A line of the header, kept for the next time.
@@ -462,9 +487,8 @@ find_sources
 clock
 files_due=$now
 while [ -z "$ending" ]; do
-  clock
-  [ "$now" -lt "$limit" ] || { ending=limit; break; }
   tick_memory
+  [ "$now" -lt "$limit" ] || { ending=limit; break; }
   [ "$hwm$rss" = -- ] && ! alive && { ending=gone; break; }
   if [ "$now" -ge "$files_due" ]; then
     alive || { ending=gone; break; }
@@ -474,7 +498,6 @@ while [ -z "$ending" ]; do
   fi
   next=$memory_due
   [ "$files_due" -lt "$next" ] && next=$files_due
-  [ "$floor" -gt 0 ] && [ "$guard_due" -lt "$next" ] && next=$guard_due
   [ "$limit" -lt "$next" ] && next=$limit
   clock
   pause $((next - now))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from device_agents.android.conditions import LastTicks
 from device_agents.android.facts import sections
 from device_agents.android.telemetry import (
     parse_dumpsys_battery,
@@ -25,6 +26,7 @@ type= raw=
 read -r type < "$zone/type" && read -r raw < "$zone/temp"
 [ -z "$type" ] || echo "${zone##*/} $type $raw"
 done
+echo '@@ stat'; head -n 1 /proc/stat
 exit 0"""
 
 _NAMES = (
@@ -41,13 +43,20 @@ _NAMES = (
 
 
 class AndroidTelemetry:
-    """`device_agents.base.Telemetry` of the phone behind `link`."""
+    """`device_agents.base.Telemetry` of the phone behind `link`.
 
-    def __init__(self, link: Link) -> None:
+    Args:
+        last: gets the CPU time, for the look at the phone's load that follows.
+    """
+
+    def __init__(self, link: Link, last: LastTicks | None = None) -> None:
         self._link = link
+        self._last = last or LastTicks()
 
     def snapshot(self, *, limit_s: float) -> Mapping[str, Reading]:
-        return snapshot_of(LinkShell(self._link).script(_SCRIPT, limit_s=limit_s).stdout)
+        output = LinkShell(self._link).script(_SCRIPT, limit_s=limit_s).stdout
+        self._last.note(sections(output).get("stat", b""))
+        return snapshot_of(output)
 
 
 def snapshot_of(output: bytes) -> dict[str, Reading]:

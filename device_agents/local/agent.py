@@ -112,7 +112,7 @@ class _LocalTelemetry:
 
 
 class _LocalConditions:
-    def read(self, *, limit_s: float) -> Conditions:
+    def read(self, *, limit_s: float, quiet_pct: float = 0.0) -> Conditions:
         load = Measured(psutil.cpu_percent(interval=min(1.0, limit_s)), "%", "psutil.cpu_percent over a second", 0.1)
         return Conditions({**host_snapshot(), "other_load_pct": load})
 

@@ -82,6 +82,7 @@ def spec_text(spec: JobSpec, tools: Tools, sampler: str) -> str:
         "sampler": sampler if sampling is not None else "",
         "memory_s": _seconds(sampling.memory_s) if sampling else "",
         "files_s": _seconds(sampling.files_s) if sampling else "",
+        "calm_s": _seconds(sampling.memory_calm_s) if sampling else "",
         "floor_kb": str(int(sampling.memory_floor_mb * MEGABYTE / 1024)) if sampling else "0",
         "services_s": _seconds(sampling.services_s) if sampling else "",
         # The limit, the grace after it, and a little: the sampler ends with the runner anyway.

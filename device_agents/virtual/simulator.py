@@ -191,7 +191,8 @@ class Simulator:
             return None
         asleep = now < self._asleep_until
         self._slept_s += max(0.0, min(now, self._asleep_until) - self._last)
-        before, seen = self._usage, usage.read(self._proc)
+        before = self._usage
+        seen = usage.read(self._proc, None if now >= self._services_due else before)
         self._usage = replace(seen, busy_s=max(seen.busy_s, before.busy_s))
         used = self._usage.busy_s - before.busy_s
         self._hog_s += sum(seen.per_process.get(pid, 0.0) - before.per_process.get(pid, 0.0) for pid in self._hogs)

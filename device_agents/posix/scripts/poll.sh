@@ -20,7 +20,7 @@ pause() { sleep 0.1; }
 # A read that times out costs no process, where the shell has it, and the supervisor ends it by a line.
 if [ -n "$KSH_VERSION$BASH_VERSION" ]; then
   [ -p poll.fifo ] || mkfifo poll.fifo
-  exec 3<> poll.fifo && tenths=5 && pause() { read -r -t 0.5 _ <&3; }
+  exec 3<> poll.fifo && tenths=20 && pause() { read -r -t 2 _ <&3; }
 fi
 watched=0
 while [ "$watched" -lt "${3:-0}" ] && ! [ -e result ] && [ -s pid ]; do

@@ -260,7 +260,7 @@ mv pid.new pid
 timer=$!
 sampler_pid=
 if [ -n "$sampler" ]; then
-  (detach sh "$sampler" "$folder" "$pid" "$memory_s" "$files_s" "$services_s" "$sampler_max" "$floor_kb") > /dev/null < /dev/null &
+  (detach sh "$sampler" "$folder" "$pid" "$memory_s" "$files_s" "$services_s" "$sampler_max" "$floor_kb" "$calm_s") > /dev/null < /dev/null &
   sampler_pid=$!
 fi
 # The runner gives itself its cores a moment after it began; one that ended before says nothing of them.

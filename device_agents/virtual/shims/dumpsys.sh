@@ -71,7 +71,7 @@ case $service in
         if [[ $1 = reset ]]; then put_state battery.override ""; else put_state battery.override "$old $change"; fi
         await_applied
         ;;
-      *) cat $STATE/dumpsys/battery ;;
+      *) print -r -- "$(<$STATE/dumpsys/battery)" ;;
     esac
     ;;
   meminfo)
@@ -93,6 +93,6 @@ case $service in
     ;;
   */*) print -u2 "Can't find service: $service" ;;
   *)
-    if [[ -r $STATE/dumpsys/$service ]]; then cat "$STATE/dumpsys/$service"; else print -u2 "Can't find service: $service"; fi
+    if [[ -r $STATE/dumpsys/$service ]]; then print -r -- "$(<$STATE/dumpsys/$service)"; else print -u2 "Can't find service: $service"; fi
     ;;
 esac
