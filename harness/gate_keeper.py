@@ -28,7 +28,6 @@ def wait_at_gate(
     clock: Callable[[], float],
     pause: Callable[[float], None],
     idle_cpu_c: float | None = None,
-    own_load_pct: float = 0.0,
     wanted: PhoneSettings | None = None,
     parked: bool = False,
     may_park: bool = True,
@@ -44,7 +43,7 @@ def wait_at_gate(
         look: asks the phone.
         clock: seconds, of any zero.
         pause: waits for so many seconds.
-        idle_cpu_c, own_load_pct, wanted, parked: see `harness.gates.evaluate`.
+        idle_cpu_c, wanted, parked: see `harness.gates.evaluate`.
         may_park: False: there is nothing left to do meanwhile, so a low battery is waited for like heat.
     """
     began = clock()
@@ -52,9 +51,7 @@ def wait_at_gate(
     while True:
         seen = look()
         waited_s = clock() - began
-        checks = evaluate(
-            gates, seen.readings, idle_cpu_c=idle_cpu_c, own_load_pct=own_load_pct, wanted=wanted, parked=parked
-        )
+        checks = evaluate(gates, seen.readings, idle_cpu_c=idle_cpu_c, wanted=wanted, parked=parked)
         looked_before, first = bool(first), first or checks
         left_s = gates.max_wait_s - waited_s
         outcome = _outcome(gates, checks, left_s=left_s, may_park=may_park)

@@ -141,7 +141,6 @@ def evaluate(
     seen: Mapping[str, Reading],
     *,
     idle_cpu_c: float | None,
-    own_load_pct: float = 0.0,
     wanted: PhoneSettings | None = None,
     parked: bool = False,
 ) -> tuple[GateCheck, ...]:
@@ -151,7 +150,6 @@ def evaluate(
         gates: the limits.
         seen: readings by name.
         idle_cpu_c: hottest true CPU zone of this phone at rest; None: not known, the absolute limit holds.
-        own_load_pct: part of the load that is farm's own, % of all cores.
         wanted: settings that farm keeps on the phone; what was changed back behind its back fails.
         parked: the phone was below its battery limit and has to reach the level where it works again.
     """
@@ -170,7 +168,7 @@ def evaluate(
         _at_most(of("skin_temperature_c"), "skin_temperature_c", gates.skin_max_c, " °C"),
         _at_most(of("cpu_temperature_c"), "cpu_temperature_c", cpu_max, " °C", wanted=cpu_wanted),
         _level(of("battery_level_pct"), level, of("power_state_external")),
-        _at_most(_less(of("other_load_pct"), own_load_pct), "other_load_pct", gates.other_load_max_pct, " %"),
+        _at_most(of("other_load_pct"), "other_load_pct", gates.other_load_max_pct, " %"),
     ]
     if not gates.power_saver:
         checks.append(_switch(of("power_saver"), "power_saver", False, "switch power saver off on the phone"))
@@ -205,12 +203,6 @@ def refusal(report: GateReport, device: str) -> Permanent:
         device=device,
         step=Step.GATE,
     )
-
-
-def _less(reading: Reading, own: float) -> Reading:
-    if isinstance(reading, Unavailable):
-        return reading
-    return Measured(max(reading.value - own, 0.0), reading.unit, reading.source, reading.resolution)
 
 
 def _at_most(reading: Reading, name: str, limit: float, unit: str, *, wanted: str = "") -> GateCheck:

@@ -94,13 +94,6 @@ def test_being_plugged_in_or_not_blocks_nothing(external: float) -> None:
     assert failing(evaluate(GATES, seen(power_state_external=external), idle_cpu_c=None)) == ()
 
 
-def test_farms_own_load_is_not_that_of_others() -> None:
-    assert check("other_load_pct", seen(other_load_pct=14)).state == "fail"
-    own = check("other_load_pct", seen(other_load_pct=14), own_load_pct=6.0)
-    assert (own.state, own.seen) == ("pass", "8 %")
-    assert check("other_load_pct", seen(other_load_pct=1), own_load_pct=6.0).seen == "0 %"
-
-
 def test_power_saver_may_be_allowed() -> None:
     allowed = evaluate(Gates(power_saver=True), seen(power_saver=1), idle_cpu_c=None)
     assert failing(allowed) == ()
