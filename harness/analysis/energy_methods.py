@@ -9,7 +9,7 @@ part of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,7 +29,7 @@ from harness.analysis.gauge_series import (
     widest_gap,
 )
 from harness.analysis.power_state import power_state_over
-from harness.model import Measured, Reading, Trace, Unavailable
+from harness.model import Channel, Measured, Reading, Trace, Unavailable
 from harness.model.words import PowerState
 
 LARGEST_UNCERTAINTY = 0.10
@@ -84,44 +84,63 @@ def measure(
     gap = _gap("the voltage", voltage, span, sample_interval(voltage))
     if gap:
         return none(gap, duration)
-    by_current = _believed(_by_current(traces, voltage, span, calibration, gauge), largest)
-    by_counter = _believed(_by_counter(traces, voltage, span, calibration, gauge), largest)
+
+    def by(method: _Method, meaning: tuple[Trace, float] | str) -> Reading:
+        if isinstance(meaning, str):
+            return Unavailable(meaning)
+        trace, factor = meaning
+        seen = _Seen(trace.channel, inside(trace, span), factor, calibration, voltage, *span)
+        return _believed(method(seen, gauge), largest)
+
+    by_current = by(_by_current, calibration.outflow(traces))
+    by_counter = by(_by_counter, calibration.charge(traces))
     return Gross(by_current, by_counter, state, told, duration, gauge)
 
 
-def _by_current(
-    traces: Sequence[Trace],
-    voltage: Series,
-    span: tuple[float, float],
-    calibration: GaugeCalibration,
-    gauge: dict[str, float],
-) -> Reading:
-    flow = calibration.outflow(traces)
-    if isinstance(flow, str):
-        return Unavailable(flow)
-    trace, factor = flow
-    start, end = span
-    current = inside(trace, span)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a method looks at, all of it in the window.
+
+    Args:
+        channel, series: the gauge's own channel and its samples.
+        factor: amperes out of the battery, or coulombs in it, that one of its numbers means by the calibration.
+        voltage: V. start, end: device uptime, s.
+    """
+
+    channel: Channel
+    series: Series
+    factor: float
+    calibration: GaugeCalibration
+    voltage: Series
+    start: float
+    end: float
+
+
+_Method = Callable[[_Seen, dict[str, float]], Reading]
+"""Joules of what was seen; adds what it finds of the gauge to the mapping."""
+
+
+def _by_current(seen: _Seen, gauge: dict[str, float]) -> Reading:
+    current, voltage, start, end = seen.series, seen.voltage, seen.start, seen.end
     if len(current) < 2:
         return Unavailable("the current was sampled less than twice in the window")
     if _stands(current) and _stands(voltage):
         return Unavailable("current and voltage never changed: the gauge stood still, or what it says is not measured")
     period = update_period(current)
     gauge |= {"current_period_s": period}
-    gap = _gap("the current", current, span, period)
+    gap = _gap("the current", current, (start, end), period)
     if gap:
         return Unavailable(gap)
     volts = voltage if _stands(voltage) else updates(voltage, update_period(voltage))
-    amperes = updates(current, period).scaled(factor)
+    amperes = updates(current, period).scaled(seen.factor)
     power = Series(amperes.times, tuple(value * value_at(volts, at) for at, value in zip(*_pair(amperes), strict=True)))
     joules = integral(power, start, end)
     if joules <= 0:
         return Unavailable("by its current the battery gained charge, although the phone reports no external power")
-    step = (trace.channel.resolution or 0.0) * abs(factor)
+    step = (seen.channel.resolution or 0.0) * abs(seen.factor)
     uncertainty = _current_uncertainty(power, step * mean(volts, start, end) / 2, period, end - start)
     source = (
-        f"trapezoid of voltage × {trace.channel.source}, {len(power)} updates every {period:.3g} s; "
-        f"±{uncertainty:.3g} J"
+        f"trapezoid of voltage × {seen.channel.source}, {len(power)} updates every {period:.3g} s; ±{uncertainty:.3g} J"
     )
     return Measured(joules, "J", source, uncertainty)
 
@@ -140,20 +159,9 @@ def _current_uncertainty(power: Series, half_step_w: float, period: float, durat
     return math.hypot(half_step_w * duration, noise, period * spread / math.sqrt(2))
 
 
-def _by_counter(
-    traces: Sequence[Trace],
-    voltage: Series,
-    span: tuple[float, float],
-    calibration: GaugeCalibration,
-    gauge: dict[str, float],
-) -> Reading:
-    found = calibration.charge(traces)
-    if isinstance(found, str):
-        return Unavailable(found)
-    trace, factor = found
-    start, end = span
-    counter = inside(trace, span)
-    gap = _gap("the charge counter", counter, span, sample_interval(counter)) if counter else "it has no sample"
+def _by_counter(seen: _Seen, gauge: dict[str, float]) -> Reading:
+    counter, factor, voltage, start, end = seen.series, seen.factor, seen.voltage, seen.start, seen.end
+    gap = _gap("the charge counter", counter, (start, end), sample_interval(counter)) if counter else "it has no sample"
     if gap:
         return Unavailable(gap)
     if counter.values[-1] > counter.values[0]:
@@ -164,7 +172,7 @@ def _by_counter(
             f"the charge counter stepped {len(steps)} times in {end - start:.0f} s; it takes {_LEAST_STEPS} to "
             "tell anything, some dozens to be exact"
         )
-    step = max(typical_step(counter) or 0.0, (calibration.counter_step_c or 0.0) / factor) * factor
+    step = max(typical_step(counter) or 0.0, (seen.calibration.counter_step_c or 0.0) / factor) * factor
     gauge |= {"counter_step_c": step, "counter_steps": float(len(steps))}
     joules = 0.0
     for (at, later), (before, after) in zip(pairwise(steps.times), pairwise(steps.values), strict=True):
@@ -172,7 +180,7 @@ def _by_counter(
     joules += _rate(steps, 0, _END_STEPS) * factor * integral(voltage, start, steps.times[0])
     joules += _rate(steps, -_END_STEPS, len(steps)) * factor * integral(voltage, steps.times[-1], end)
     uncertainty = step * mean(voltage, start, end)
-    source = f"{len(steps)} steps of {trace.channel.source} × mean voltage; ± one step, {uncertainty:.3g} J"
+    source = f"{len(steps)} steps of {seen.channel.source} × mean voltage; ± one step, {uncertainty:.3g} J"
     return Measured(joules, "J", source, uncertainty)
 
 
