@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from android_runner.base import Figures, RunOutput, RunRequest
-from device_agents.android.telemetry.sample_facts import overrides, parse_watchdog
+from device_agents.android.telemetry.sample_facts import overrides, parse_sampled_meminfo, parse_watchdog
 from device_agents.base import JobOutput
 from harness.analysis.appraisal import LONG, appraise
 from harness.analysis.memory_fit import aftermath
-from harness.analysis.metrics import case_metrics
+from harness.analysis.metrics import case_metrics, run_window
 from harness.analysis.placement import PlacementVerdict, judge_placement, where_it_ran
-from harness.attempt import Attempt
+from harness.attempt import Attempt, reading_json
 from harness.death import classify_death
 from harness.energy_step import learn_gauge
 from harness.errors import ErrorClass, Permanent, Transient
@@ -44,6 +45,7 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
         "boot_id": output.boot_id,
         "stamps": dict(output.stamps),
         "process": "started from a shell, not from an app",
+        "meminfo": sampled_meminfo(samples),
     }
     figures = context.adapter.parse(request, run)
     state.provenance["reported"] = dict(figures.reported)
@@ -53,7 +55,7 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     _raise_problem(figures, output, request.limit_s)
     _check_placement(state, verdict)
     _check_overrides(state, samples)
-    window = (output.stamps.get("started"), output.stamps.get("ended"))
+    window = run_window(output.stamps)
     if state.case.workload.kind in LONG:
         learn_gauge(state, state.traces)
     seen = appraise(
@@ -74,6 +76,15 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     if state.prediction is not None:
         state.provenance["memory_prediction"] = aftermath(state.prediction, metrics["peak_memory_mb"], None)
     return state.result(metrics, figures.itl_ms)
+
+
+def sampled_meminfo(samples: bytes) -> dict[str, Any]:
+    """What Android's own account of the runner's memory said at the end, JSON-ready: readings by name (MB), or
+    {"unavailable": REASON} where it said nothing."""
+    found = {name: reading for name, reading in parse_sampled_meminfo(samples).items() if name != "pid"}
+    if not any(isinstance(reading, Measured) for reading in found.values()):
+        return reading_json(found["pss_mb"])
+    return {name: reading_json(reading) for name, reading in found.items()}
 
 
 def _loads(state: Attempt, load: Reading) -> Mapping[str, Reading]:

@@ -53,6 +53,12 @@ def case_metrics(
     return {name: found.get(name) or runner.get(name, _NO_RUNNER_VALUE) for name in METRICS}
 
 
+def run_window(stamps: Mapping[str, float]) -> Window:
+    """The run by the device's stamps: from the start of the process to its end, or to the moment at which a server had
+    done its work and was looked at a last time, for that look disturbs it."""
+    return stamps.get("started"), stamps.get("closing", stamps.get("ended"))
+
+
 def ms_per_token(decode_tps: Reading) -> Reading:
     """1000 / decode_tps."""
     if isinstance(decode_tps, Unavailable):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from device_agents.android.telemetry import parse_sampled_meminfo
 from device_agents.base import DeviceAgent, JobSpec, Sampling
 from device_agents.local.agent import LocalAgent
 from harness.errors import Permanent
@@ -290,6 +291,25 @@ def test_driven_server_streams_on_the_device(agent: DeviceAgent, tmp_path: Path)
     stamps = output.stamps
     assert stamps["started"] <= stamps["ready"] <= stamps["requested"] <= stamps["answered"] <= stamps["ended"]
     assert stamps["ended"] - stamps["answered"] < 5
+
+
+def test_the_sampler_takes_its_last_look_while_a_server_lives(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = server_spec(agent, tmp_path, free_port(agent), sampling=Sampling())
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.ended_by == "server_done", output.files["stderr"].read_bytes()
+    stamps = output.stamps
+    assert stamps["answered"] <= stamps["closing"] <= stamps["ended"]
+    samples = output.files["samples"].read_bytes()
+    assert samples.endswith(b" asked\n"), samples[-200:]
+    memory = parse_sampled_meminfo(samples)["pss_mb"]
+    # Only Android has dumpsys.
+    assert isinstance(memory, Measured) is (platform_of(agent) == "android"), memory
+
+
+def test_a_job_that_ends_by_itself_has_no_last_look(agent: DeviceAgent, tmp_path: Path) -> None:
+    output = run_job(agent, spec("alone", "sleep 0.3", sampling=Sampling()), tmp_path / "out")
+    assert "closing" not in output.stamps
+    assert output.files["samples"].read_bytes().endswith(b" gone\n")
 
 
 def repeated(job: JobSpec, **changes: object) -> JobSpec:

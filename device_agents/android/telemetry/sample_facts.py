@@ -61,11 +61,14 @@ def parse_watchdog(data: bytes) -> WatchdogKill | None:
 def parse_sampled_meminfo(data: bytes) -> dict[str, Reading]:
     """`dumpsys meminfo` of the process at the end, as `parse_dumpsys_meminfo` reads it.
 
-    A process that ends by itself is gone before it can be asked for, so all of it is unavailable then.
+    A process that ends by itself is gone before it can be asked for, so all of it is unavailable then; so is that of a
+    phone which took too long to answer.
     """
     answers = [answer for answer in sort_lines(data).answers if answer.service == "meminfo"]
     if not answers:
-        none = Unavailable("the process ended by itself, and dumpsys meminfo is asked only while it lives")
+        none = Unavailable(
+            "dumpsys meminfo did not answer while the process lived; one that ends by itself is not asked for"
+        )
         return dict.fromkeys(parse_dumpsys_meminfo(b""), none)
     if answers[-1].status != "0":
         failed = Unavailable(f"dumpsys meminfo ended with {answers[-1].status}")

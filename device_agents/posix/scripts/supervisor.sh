@@ -60,6 +60,22 @@ end_group() {
   signal_group KILL "$1"
 }
 
+await_sampler() {
+  tries=0
+  while alive "$sampler_pid" && [ $tries -lt 60 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+  done
+}
+
+# Some things the sampler can ask only while the runner lives. The stamp parts what that costs from the run.
+last_look() {
+  [ -n "$sampler_pid" ] && alive "$sampler_pid" || return
+  stamp closing
+  signal_group TERM "$sampler_pid"
+  await_sampler
+}
+
 note_placement() {
   allowed=
   for status in "/proc/$1/task"/*/status; do
@@ -100,7 +116,8 @@ if [ "$mode" = limit ]; then
   sleep "$4"
   note_placement "$3"
   sleep "$5"
-  echo limit > ended_by
+  # A server that has answered is not late.
+  [ -e ended_by ] || echo limit > ended_by
   signal_group TERM "$3"
   sleep 3
   signal_group KILL "$3"
@@ -234,7 +251,10 @@ drive() {
     read -r up < answered
     echo "answered=$up" >> stamps
   fi
-  alive "$pid" && ! [ -e ended_by ] && echo server_done > ended_by
+  if alive "$pid" && ! [ -e ended_by ]; then
+    echo server_done > ended_by
+    last_look
+  fi
   end_group "$pid"
 }
 
@@ -289,11 +309,7 @@ kill -KILL "-$pid"
 signal_group KILL "$timer"
 wait "$timer"
 if [ -n "$sampler_pid" ]; then
-  tries=0
-  while alive "$sampler_pid" && [ $tries -lt 60 ]; do
-    sleep 0.05
-    tries=$((tries + 1))
-  done
+  await_sampler
   signal_group KILL "$sampler_pid"
   wait "$sampler_pid"
 fi

@@ -236,7 +236,7 @@ def test_meminfo_of_the_end_or_why_there_is_none() -> None:
     assert parse_sampled_meminfo(BODY + answer)["rss_mb"] == Measured(
         0.9216, "MB", "dumpsys meminfo TOTAL RSS", 0.001024
     )
-    for data, why in ((BODY, "ended by itself"), (service(100, "meminfo", "No such pid", 1), "ended with 1")):
+    for data, why in ((BODY, "ends by itself"), (service(100, "meminfo", "No such pid", 1), "ended with 1")):
         for reading in parse_sampled_meminfo(data).values():
             assert isinstance(reading, Unavailable)
             assert why in reading.reason
