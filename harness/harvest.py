@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from android_runner.base import Figures, RunOutput, RunRequest
-from device_agents.android.telemetry.sample_facts import overrides, parse_sampled_meminfo, parse_watchdog
+from device_agents.android.telemetry.sample_facts import (
+    overrides,
+    parse_placements,
+    parse_sampled_meminfo,
+    parse_watchdog,
+)
 from device_agents.base import JobOutput
 from harness.analysis.appraisal import LONG, appraise
 from harness.analysis.memory_fit import aftermath
@@ -49,7 +54,8 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     }
     figures = context.adapter.parse(request, run)
     state.provenance["reported"] = dict(figures.reported)
-    verdict = judge_placement(state.where.cpus if state.where else None, output.placement)
+    asked = state.where.cpus if state.where else None
+    verdict = judge_placement(asked, output.placement, parse_placements(samples))
     state.provenance["placement"] = where_it_ran(verdict, output.placement, state.condition_texts, figures.reported)
     _raise_death(state, output, samples)
     _raise_problem(figures, output, request.limit_s)
@@ -124,7 +130,9 @@ def _check_placement(state: Attempt, verdict: PlacementVerdict) -> None:
             advice="leave the cores to the system (threads: a count), or see which cpuset a shell process has there",
             step=Step.RUN,
         )
-    if verdict.mark and state.where is not None and state.where.cpus is not None:
+    # What is not known of a runner that was left to the system needs no mark: nothing was asked.
+    asked = state.where is not None and state.where.cpus is not None
+    if verdict.mark and (asked or verdict.verdict == "changed"):
         state.marks.append(verdict.mark)
 
 

@@ -67,6 +67,7 @@ class Cause(StrEnum):
     CAPPED = "capped"
     OTHER_LOAD = "other load"
     FEWER_CORES = "fewer cores"
+    OTHER_CORES = "other cores"
     GATE = "gate"
     UNEXPLAINED = "unexplained"
 
@@ -76,6 +77,7 @@ CAUSES: Mapping[str, Cause] = {
     "throttled": Cause.CAPPED,
     "other_load": Cause.OTHER_LOAD,
     "placement_unplugged": Cause.FEWER_CORES,
+    "placement_changed": Cause.OTHER_CORES,
 }
 """First word of a mark → what it explains. Other marks of the gate are causes by themselves (GATE); other marks of a
 run, of its memory or its energy, explain no rate."""

@@ -94,3 +94,17 @@ def test_the_last_look_at_a_server_is_no_part_of_the_run(tmp_path: Path) -> None
     without = harvested(tmp_path, COUNTERS, stamps=stamps).metrics["other_load_pct"]
     assert isinstance(without, Measured)
     assert without.value == 0.0
+
+
+def test_a_placement_that_changes_while_it_runs_is_marked(tmp_path: Path) -> None:
+    steady = "a 101.00 4-7 /\na 106.00 4-7 /\n"
+    assert harvested(tmp_path, steady, cpus=BIG).provenance["marks"] == []
+    found = harvested(tmp_path, "a 101.00 4-7 /\na 106.00 0-3 /background\n", cpus=BIG)
+    assert found.provenance["placement"]["verdict"] == "changed"
+    (mark,) = found.provenance["marks"]
+    assert mark.startswith("placement_changed: every thread has 4-7 at the start, but at uptime 106 s")
+
+
+def test_so_is_one_that_was_left_to_the_system(tmp_path: Path) -> None:
+    (mark,) = harvested(tmp_path, "a 106.00 0-3 /background\n").provenance["marks"]
+    assert mark.startswith("placement_changed: left to the system, which allows 0-7 at the start")

@@ -63,6 +63,7 @@ def test_without_a_cause_it_is_unexplained() -> None:
         ({"provenance": {"gate": {"marks": ["not_cooled: skin 41.2 °C"]}}}, Cause.HOT, "skin 41.2 °C"),
         ({"provenance": {"gate": {"marks": ["power_saver: on"]}}}, Cause.GATE, "power_saver: on"),
         ({"provenance": {"marks": ["placement_unplugged: cores 6-7"]}}, Cause.FEWER_CORES, "cores 6-7"),
+        ({"provenance": {"marks": ["placement_changed: then 0-3"]}}, Cause.OTHER_CORES, "then 0-3"),
         ({"provenance": {"marks": ["throttled: cap at 62 %", "memory_risk: 9 MB"]}}, Cause.CAPPED, "cap at 62 %"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_agents.android.telemetry import Placement
 from harness.analysis.placement import cpu_list, judge_placement, parse_cpu_list, where_it_ran
 
 BIG = (4, 5, 6, 7)
@@ -62,6 +63,55 @@ def test_any_text(allowed: str, online: str) -> None:
     assert (found.allowed is None) == (found.verdict == "unknown")
 
 
+def look(at: float, cpus: str, cpuset: str = "/") -> Placement:
+    return Placement(at, tuple(cpus.split(";")), cpuset)
+
+
+STEADY = {"cpus_allowed": "4-7", "cpus_online": "0-7", "cpuset": "/"}
+FREE = {"cpus_allowed": "0-7", "cpus_online": "0-7", "cpuset": "/"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen", "looks", "verdict"),
+    [
+        (BIG, STEADY, [look(1, "4-7"), look(6, "4-7")], "ok"),
+        (BIG, STEADY, [], "ok"),
+        (BIG, STEADY, [look(1, "4-7"), look(6, "4-6")], "changed"),
+        (BIG, STEADY, [look(1, "0-7"), look(6, "4-7")], "changed"),
+        (BIG, STEADY, [look(1, "4-7;4")], "changed"),
+        (BIG, STEADY, [look(1, "4-7", "/background")], "changed"),
+        (BIG, STEADY, [look(1, "4-7", "")], "ok"),
+        (BIG, STEADY | {"cpuset": ""}, [look(1, "4-7", "/background")], "ok"),
+        (BIG, STEADY | {"cpus_allowed": "4-6", "cpus_online": "0-6"}, [look(1, "4-6")], "unplugged"),
+        (BIG, STEADY | {"cpus_allowed": "4-6", "cpus_online": "0-6"}, [look(1, "4-7")], "changed"),
+        (BIG, FREE, [look(1, "4-7")], "mismatch"),
+        (BIG, {}, [look(1, "4-7"), look(6, "0-3")], "unknown"),
+        (None, FREE, [look(1, "0-7;3"), look(6, "0-3;4-7"), look(11, "0-7")], "ok"),
+        (None, FREE, [look(1, "0-3", "/background")], "changed"),
+    ],
+)
+def test_what_changes_while_it_runs_is_found(
+    asked: tuple[int, ...] | None, seen: dict[str, str], looks: list[Placement], verdict: str
+) -> None:
+    found = judge_placement(asked, seen, looks)
+    assert found.verdict == verdict
+    assert found.looks == len(looks)
+    assert found.mark.startswith("placement_changed: ") is (verdict == "changed")
+
+
+def test_every_change_is_told_with_its_moment() -> None:
+    looks = [look(101, "4-7"), look(106, "0-3", "/background"), look(111, "0-3", "/background"), look(116, "4-7")]
+    found = judge_placement(BIG, STEADY, looks)
+    assert found.reason == (
+        "every thread has 4-7 at the start, but at uptime 106 s the threads had 0-3 in /background "
+        "(the first of 2 changes)"
+    )
+    assert found.to_json()["changes"] == [
+        {"uptime_s": 106, "cpus": ["0-3"], "cpuset": "/background"},
+        {"uptime_s": 116, "cpus": ["4-7"], "cpuset": "/"},
+    ]
+
+
 def test_what_belongs_to_a_result() -> None:
     seen = {"cpus_allowed": "4-7", "cpuset": "/foreground", "cgroup": ""}
     verdict = judge_placement(BIG, seen)
@@ -70,6 +120,8 @@ def test_what_belongs_to_a_result() -> None:
         "reason": "every thread has 4-7",
         "asked": [4, 5, 6, 7],
         "allowed": [4, 5, 6, 7],
+        "looks": 0,
+        "changes": [],
         "threads_allowed": "4-7",
         "cpuset": "/foreground",
         "cgroup": None,
