@@ -18,10 +18,10 @@ from harness.errors import UsageError
 from harness.model import METRICS, TARGET_METRICS, CaseStatus, Measured, Reading
 
 if TYPE_CHECKING:
+    from harness.analysis.judgement import Judgement
     from harness.store import MeasurementRow, Store
 
 Record = dict[str, Any]
-Verdicts = Mapping[str, str]
 
 FINAL = frozenset({CaseStatus.MEASURED, CaseStatus.FAILED, CaseStatus.REFUSED, CaseStatus.SKIPPED})
 """Statuses that are exported; what is planned or running has no outcome yet."""
@@ -60,18 +60,21 @@ def records(store: Store, run: str | None = None) -> Iterator[Record]:
     """A record for every measurement with an outcome, by start; memory does not grow with the database."""
 
     @lru_cache(maxsize=_RUNS_KEPT)
-    def verdicts_of(run_id: str) -> Mapping[str, Verdicts]:
-        return verdicts(store, run_id)
+    def judged_of(run_id: str) -> Mapping[str, Judgement]:
+        return judgements(store, run_id)
+
+    from harness.analysis.judgement import Judgement
 
     for row in store.measurements(run):
         if row.status in FINAL:
-            yield record(row, verdicts_of(row.planned.run).get(row.planned.case, {}))
+            # A run that goes on while it is exported may get a case after it was judged.
+            yield record(row, judged_of(row.planned.run).get(row.planned.case) or Judgement())
 
 
-def verdicts(store: Store, run: str) -> Mapping[str, Verdicts]:
-    """Case → target → verdict, for every case of a run, judged by the targets its tiers had then."""
+def judgements(store: Store, run: str) -> Mapping[str, Judgement]:
+    """Case → what is said of it, for every case of a run, judged by the targets its tiers had then."""
+    from harness.analysis.judgement import judge_case
     from harness.analysis.repeats import RepeatPolicy
-    from harness.analysis.verdict import judge
 
     found = store.run(run)
     tiers = found.tiers if found else {}
@@ -82,13 +85,12 @@ def verdicts(store: Store, run: str) -> Mapping[str, Verdicts]:
     judged = {}
     for case, rows in cases.items():
         tier = tiers.get(rows[0].planned.tier)
-        said = judge(tier.targets, rows, policy) if tier else {}
-        judged[case] = {target: info.verdict.value for target, info in said.items()}
+        judged[case] = judge_case(tier.targets if tier else None, rows, policy)
     return judged
 
 
-def record(row: MeasurementRow, verdict: Verdicts) -> Record:
-    """One measurement, nested as in JSON lines; `verdict` holds those of its case, for the targets its tier sets."""
+def record(row: MeasurementRow, judged: Judgement) -> Record:
+    """One measurement, nested as in JSON lines; `judged` is what is said of its case."""
     planned = row.planned
     error = row.error
     return {
@@ -111,7 +113,9 @@ def record(row: MeasurementRow, verdict: Verdicts) -> Record:
         "started_at": utc(row.started_at),
         "duration_s": row.duration_s,
         "metrics": {name: _metric(row, name) for name in METRICS},
-        "verdicts": dict(verdict),
+        "verdicts": {target: info.verdict.value for target, info in judged.verdicts.items()},
+        "agreement": judged.agreement_json(),
+        "outliers": judged.outliers_json(planned.repeat),
         "provenance": _provenance(row),
     }
 
@@ -146,6 +150,7 @@ def columns() -> dict[str, str]:
     kinds |= {"error_class": "text", "error_step": "text", "error_message": "text"}
     kinds |= {"started_at": "text", "duration_s": "number"}
     kinds |= {f"verdict_{target}": "text" for target in TARGET_METRICS}
+    kinds |= {"agreement": "text", "agreement_reason": "text", "outliers": "text"}
     for name in METRICS:
         kinds |= {name: "number", f"{name}_source": "text", f"{name}_unavailable": "text"}
     return kinds | dict.fromkeys(_PROVENANCE, "text") | {"provenance": "text"}
@@ -157,6 +162,9 @@ def flat(nested: Record) -> Record:
     error = nested["error"] or {}
     row |= {f"error_{part}": error.get(part) for part in ("class", "step", "message")}
     row |= {f"verdict_{target}": verdict for target, verdict in nested["verdicts"].items()}
+    agreement = nested["agreement"]
+    row |= {"agreement": agreement["agreement"], "agreement_reason": agreement["reason"] or None}
+    row["outliers"] = "; ".join(one["text"] for one in nested["outliers"]) or None
     for name, metric in nested["metrics"].items():
         row[name] = metric.get("value")
         row[f"{name}_source"] = metric.get("source")

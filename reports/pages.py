@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.analysis.judgement import judge_case
 from harness.analysis.repeats import RepeatPolicy
-from harness.analysis.verdict import judge
 from harness.model import (
     METRICS,
     CaseStatus,
@@ -99,7 +99,7 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
     tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
     drawn = drawn_keys(shown, MOST_TIMELINES)
     views = tuple(case_view(case, targets, notes, telemetry, drawn, policy) for case in shown)
-    data = rows.rows((case, judge(targets, case.repetitions, policy)) for case in cases)
+    data = rows.rows((case, judge_case(targets, case.repetitions, policy)) for case in cases)
     return TierPage(
         tier=tier,
         title=entry.title,

@@ -28,6 +28,7 @@ from harness.model import (
 )
 
 if TYPE_CHECKING:
+    from harness.analysis.judgement import Judgement
     from harness.cli.lookup import Found
     from harness.store import MeasurementRow, Store
 
@@ -154,7 +155,7 @@ def _what(row: MeasurementRow) -> tuple[str, str, str, str, str]:
 def print_case(store: Store, found: Found) -> None:
     """A case over its repetitions: one column each."""
     rows = list(store.measurements(found.run, case=found.case))
-    _describe(rows[0], export.verdicts(store, found.run).get(found.case, {}))
+    _describe(rows[0], export.judgements(store, found.run)[found.case])
     body: list[tuple[str, ...]] = [("status", *(row.status.value for row in rows))]
     body.append(("started", *(moment(row.started_at) for row in rows)))
     body.append(("duration", *(duration(row.duration_s) for row in rows)))
@@ -174,7 +175,7 @@ def print_case(store: Store, found: Found) -> None:
 def print_measurement(store: Store, found: Found) -> None:
     """One measurement with all that is known of it."""
     row = _row(store, found.key)
-    _describe(row, export.verdicts(store, found.run).get(found.case, {}))
+    _describe(row, export.judgements(store, found.run)[found.case])
     _lines(
         {
             "status": f"{row.status.value} (attempt {row.attempt})" if row.attempt else row.status.value,
@@ -249,7 +250,7 @@ def found_json(store: Store, found: Found) -> dict[str, Any]:
         row = _row(store, found.key)
         log_tail, lines = store.output(found.key)
         return {
-            **export.record(row, export.verdicts(store, found.run).get(found.case, {})),
+            **export.record(row, export.judgements(store, found.run)[found.case]),
             "steps": [_step_json(step) for step in store.steps(found.key)],
             "channels": [
                 {**dataclasses.asdict(trace.channel), "samples": len(trace.values)} for trace in store.traces(found.key)
@@ -259,11 +260,11 @@ def found_json(store: Store, found: Found) -> dict[str, Any]:
             "commands": list(lines),
         }
     item = next(item for item in listed_runs(store) if item.run.id == found.run)
-    judged = export.verdicts(store, found.run)
+    judged = export.judgements(store, found.run)
     rows = store.measurements(found.run, case=found.case or None)
     return {
         **run_json(item),
-        "cases": [export.record(row, judged.get(row.planned.case, {})) for row in rows],
+        "cases": [export.record(row, judged[row.planned.case]) for row in rows],
         "events": [
             {"device": event.device_id, "at": export.utc(event.at), "kind": event.kind, "detail": event.detail}
             for event in store.events(found.run)
@@ -284,8 +285,9 @@ def _row(store: Store, key: str) -> MeasurementRow:
     return row
 
 
-def _describe(row: MeasurementRow, verdicts: Mapping[str, str]) -> None:
+def _describe(row: MeasurementRow, judged: Judgement) -> None:
     planned = row.planned
+    targets = [f"{target} {said.verdict.value}" for target, said in judged.verdicts.items()]
     _lines(
         {
             "run": planned.run,
@@ -294,7 +296,7 @@ def _describe(row: MeasurementRow, verdicts: Mapping[str, str]) -> None:
             "model": f"{planned.model.id} (sha256 {planned.model_sha256[:12] or 'unknown'})",
             "runner": f"{planned.runner.id} (sha256 {planned.runner_sha256[:12] or 'unknown'})",
             "workload": f"{planned.workload_id} ({planned.workload.kind.value})",
-            "targets": ", ".join(f"{target} {verdict}" for target, verdict in verdicts.items()) or "none",
+            "targets": ", ".join(targets) or "none",
         }
     )
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.repeats import RepeatPolicy
 from harness.cli.main import main
 from harness.export import columns
 from harness.leases import identity_of_this_process
-from harness.model import METRICS, CaseStatus, DeviceKind, RunStatus, Step
+from harness.model import METRICS, CaseStatus, DeviceKind, Measured, RunStatus, Step
 from harness.store import Store
 from tests.unit.store import samples
 
@@ -42,6 +43,8 @@ KEYS = [
     "duration_s",
     "metrics",
     "verdicts",
+    "agreement",
+    "outliers",
     "provenance",
 ]
 
@@ -235,6 +238,50 @@ def test_a_measured_row_and_its_verdicts(farm: Farm) -> None:
     }
     assert measured[0]["error"] is None
     assert measured[0]["provenance"]["parameters"] == {"threads": 4}
+
+
+@pytest.fixture
+def wandering(empty: Farm) -> Farm:
+    """A run of `repeats: auto` with a warm-up, of which one repetition is far away because it was hot."""
+    run, rates = "20261121-110000-cccc", (90.0, 40.0, 40.1, 39.9, 40.0, 31.6)
+    with Store.open(f"sqlite:///{empty.folder / '.farm' / 'farm.db'}") as store:
+        cases = [samples.planned_case(run, "cccc33330000", repeat) for repeat in range(1, 7)]
+        record = samples.run_record(run)
+        policy = RepeatPolicy(auto=True, warm_up=True).to_json()
+        store.begin_run(replace(record, options={**record.options, "repeats": policy}), cases)
+        for planned, rate in zip(cases, rates, strict=True):
+            store.start_case(planned.key, 1, samples.START + planned.repeat)
+            measured = samples.result(decode_tps=rate, started_at=samples.START + planned.repeat)
+            start_c = Measured(44.1 if rate < 35 else 36.2, "°C", "zone", 0.1)
+            store.finish_case(
+                planned.key, replace(measured, metrics={**measured.metrics, "temperature_start_c": start_c})
+            )
+        store.set_run_status(run, RunStatus.FINISHED, samples.START + 100)
+    return empty
+
+
+def test_whether_repetitions_agree_and_which_lie_far_away(wandering: Farm) -> None:
+    found = rows(wandering.text("export", "--format", "jsonl"))
+    (agreement,) = {json.dumps(row["agreement"]) for row in found}
+    assert json.loads(agreement)["agreement"] == "unfinished"
+    assert "decode" in json.loads(agreement)["reason"]
+    assert [len(row["outliers"]) for row in found] == [0, 0, 0, 0, 0, 1], "a warm-up is no outlier"
+    (far,) = found[-1]["outliers"]
+    assert (far["repeat"], far["metric"], far["value"], far["median"]) == (6, "decode_tps", 31.6, 40.0)
+    assert far["evidence"] == [{"cause": "hot", "detail": "44.1 °C at the start, the others 36.2 °C"}]
+    flat = list(csv.DictReader(io.StringIO(wandering.text("export", "--format", "csv"))))
+    assert {row["agreement"] for row in flat} == {"unfinished"}
+    assert flat[-1]["agreement_reason"] == json.loads(agreement)["reason"]
+    assert [row["outliers"] for row in flat] == [
+        *[""] * 5,
+        "repetition 6: decode 21 % lower (hot: 44.1 °C at the start, the others 36.2 °C)",
+    ]
+
+
+def test_of_a_given_count_nobody_asks_whether_it_agrees(farm: Farm) -> None:
+    for row in rows(farm.text("export", "--format", "jsonl")):
+        assert row["agreement"] == {"agreement": "fixed", "reason": ""}
+        assert row["outliers"] == []
 
 
 def test_refused_and_skipped_rows_say_why(farm: Farm) -> None:

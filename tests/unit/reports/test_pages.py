@@ -197,6 +197,25 @@ def test_data_are_those_of_the_export(page: TierPage, sample: tuple[RunInput, Sa
         "unavailable": "the phone is powered over USB, so its battery current is not what it uses"
     }
     assert measured["verdicts"]["quality_retention_min"] == "not_measured"
+    assert measured["agreement"]["agreement"] == "fixed"
+
+
+def test_the_data_name_the_outliers_that_the_page_names() -> None:
+    values = (20.0, 20.2, 19.8, 20.1, 31.0)
+    page = small(
+        *(
+            repetition(planned(repeat=number), START + number, metrics(ms, True, Random(1)))
+            for number, ms in enumerate(values, 1)
+        )
+    )
+    rows = json.loads(page.data_json)
+    texts = [[one["text"] for one in row["outliers"]] for row in rows]
+    assert texts[:4] == [[]] * 4
+    assert len(texts[4]) == 2, "prefill and decode"
+    (verdict,) = page.verdicts
+    assert all(text in verdict.overall.reason for text in texts[4])
+    *_, last = csv.DictReader(io.StringIO(page.data_csv))
+    assert last["outliers"] == "; ".join(texts[4])
 
 
 def test_formulas_in_names_stay_text_in_csv() -> None:
