@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from harness.analysis.gauge import COUNTER_CHANNELS, CURRENT_CHANNELS, GaugeCalibration, absence, pick
-from harness.analysis.gauge_series import Series, inside, integral, typical_step
+from harness.analysis.gauge_series import Series, inside, integral, typical_step, value_at
 from harness.model import Measured, Reading, Trace
 
 CHARGING, DISCHARGING = 2.0, 3.0
@@ -57,7 +57,7 @@ def calibrate(observations: Sequence[Sequence[Trace]], *, design_mah: Reading) -
         reason = f"the phone gives no charge counter: {absence(every, COUNTER_CHANNELS)}"
         found |= {"counter_evidence": reason, "step_evidence": reason}
     else:
-        counter_to_c, evidence = _counter_unit(_same(observations, counter), design_mah)
+        counter_to_c, evidence = _counter_unit(tuple(_same(observations, counter)), design_mah)
         step, step_evidence = _counter_step(_same(observations, counter), counter_to_c)
         found |= {"counter_channel": counter.channel.name, "counter_source": counter.channel.source}
         found |= {"counter_to_c": counter_to_c, "counter_evidence": evidence}
@@ -172,8 +172,9 @@ def _moved(series: Series, factor: float, least: float) -> tuple[float, float, f
 # --- conclusions ------------------------------------------------------------------------------------------------------
 
 
-def _counter_unit(counters: Iterable[tuple[Trace, Sequence[Trace]]], design_mah: Reading) -> tuple[float | None, str]:
-    """Coulombs in one number of the counter, from counter / level against the design capacity."""
+def _counter_unit(counters: Sequence[tuple[Trace, Sequence[Trace]]], design_mah: Reading) -> tuple[float | None, str]:
+    """Coulombs in one number of the counter, from counter / level against the design capacity. Where that is hidden, a
+    number without a unit must also move as it says: one that counts from another zero shows nothing of its unit."""
     ratios = []
     unit = ""
     for trace, observed in counters:
@@ -191,12 +192,30 @@ def _counter_unit(counters: Iterable[tuple[Trace, Sequence[Trace]]], design_mah:
             if _ALIKE[0] <= full_mah / design_mah.value <= _ALIKE[1]:
                 return factor, f"in {name} a full battery holds {full_mah:.0f} of {design_mah.value:.0f} mAh by design"
         elif _FULL_MAH[0] <= full_mah <= _FULL_MAH[1]:
+            by_moves = _full_by_moves(counters) if not unit else None
+            if by_moves is not None and not _ALIKE[0] <= by_moves / full <= _ALIKE[1]:
+                return None, (
+                    f"by what it shows a full battery holds {full:.4g}, by its moves {by_moves:.4g}: it counts from "
+                    "another zero"
+                )
             return (
                 factor,
                 f"in {name} a full battery holds {full_mah:.0f} mAh, in any other unit none of a phone's size",
             )
     design = f"; by design it holds {design_mah.value:.0f} mAh" if isinstance(design_mah, Measured) else ""
     return None, f"neither in µAh nor in mAh does {full:.4g} for a full battery fit a phone's battery{design}"
+
+
+def _full_by_moves(counters: Iterable[tuple[Trace, Sequence[Trace]]]) -> float | None:
+    """A full battery in the counter's numbers, from how far it moved while the level did; None: too little to tell."""
+    found = []
+    for trace, observed in counters:
+        moved = _moved(inside(_named(observed, "battery.level"), (None, None)), 1.0, _LEAST_LEVELS)
+        if moved is not None:
+            start, end, levels = moved
+            series = Series(trace.uptime_s, trace.values)
+            found.append(100 * (value_at(series, end) - value_at(series, start)) / levels)
+    return median(found) if found else None
 
 
 def _counter_step(

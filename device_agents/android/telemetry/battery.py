@@ -90,6 +90,16 @@ def parse_dumpsys_battery(data: bytes) -> dict[str, Reading]:
     return readings
 
 
+def raw_charge_counter(data: bytes) -> Reading:
+    """The charge counter of `dumpsys battery` as the phone gives it, without a unit: the documented one is µAh, some
+    phones give mAh. Unavailable where the report is frozen."""
+    source = "dumpsys battery Charge counter"
+    if any("UPDATES STOPPED" in line for line in lines(data)):
+        return Unavailable("the battery report is frozen")
+    counter = number(_state(data).get("Charge counter"))
+    return missing("dumpsys battery", "Charge counter") if counter is None else Measured(counter, "", source, 1.0)
+
+
 def _state(data: bytes) -> dict[str, str]:
     """Key → value of the first line that gives it as it is given by the service: numbers stand alone on their line.
     What stands before the heading, and what comes again (makers append a history), is not the state."""

@@ -16,6 +16,7 @@ from device_agents.android.telemetry.battery import (
     VOLTAGE_V,
     charge_reading,
     parse_dumpsys_battery,
+    raw_charge_counter,
     temperature_reading,
 )
 from device_agents.android.telemetry.proc import kib_reading
@@ -129,17 +130,32 @@ _EINVAL = -22.0
 
 def _raw_gauge(raw: RawSamples) -> Iterator[Trace]:
     """The gauge's own numbers, without a unit: what they mean is calibrated per phone, where the documented unit cannot
-    be true."""
+    be true. The counter comes from dumpsys where the kernel's file gives none, or only 0."""
     for key, name in _RAW_GAUGE.items():
-        source = raw.files.get(key)
-        if source is None:
-            continue
-        series = _Series("", source.path)
-        for uptime_s, text in raw.by_key.get(key, []):
-            value = number(text)
-            if value is not None and value != _EINVAL:
-                series.add(uptime_s, Measured(value, "", source.path, 1.0))
-        yield series.trace(name)
+        sources = (_raw_of_file(raw, key), _raw_of_service(raw) if key == "bc" else None)
+        there = [series for series in sources if series is not None]
+        if there:
+            yield next((series for series in there if any(series.values)), there[0]).trace(name)
+
+
+def _raw_of_file(raw: RawSamples, key: str) -> _Series | None:
+    source = raw.files.get(key)
+    if source is None:
+        return None
+    series = _Series("", source.path)
+    for uptime_s, text in raw.by_key.get(key, []):
+        value = number(text)
+        if value is not None and value != _EINVAL:
+            series.add(uptime_s, Measured(value, "", source.path, 1.0))
+    return series
+
+
+def _raw_of_service(raw: RawSamples) -> _Series | None:
+    series = _Series("", "dumpsys battery")
+    answers = [answer for answer in raw.answers if answer.service == "battery" and answer.status == "0"]
+    for answer in answers:
+        series.add(answer.uptime_s, raw_charge_counter(answer.text))
+    return series if answers else None
 
 
 def _believed_current(current: Trace, status: Trace) -> Trace:

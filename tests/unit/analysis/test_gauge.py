@@ -77,6 +77,16 @@ def test_trap_6_counter_against_design_capacity_and_level(number: float, factor:
         assert found.counter_step_c is None
 
 
+@pytest.mark.parametrize(("zero", "factor"), [(0.0, 3.6), (-300.0, 3.6), (-3400.0, None), (20_000.0, None)])
+def test_where_the_design_is_hidden_a_counter_has_to_move_as_it_says(zero: float, factor: float | None) -> None:
+    run = stretch(Maker("x", counter_scale=1.0, raw=True), steady(6.0), minutes=20).traces
+    moved = changed(run, "battery.charge_counter_raw", lambda _at, old: old + zero)
+    found = calibrate([moved], design_mah=NO_DESIGN)
+    assert found.counter_to_c == factor, found.counter_evidence
+    if factor is None:
+        assert "another zero" in found.counter_evidence
+
+
 def test_without_a_counter_the_level_tells_the_unit() -> None:
     run = without(stretch(MAKERS[0], steady(9.0), minutes=30).traces, "battery.charge_counter", "denied")
     found = calibrate([run], design_mah=DESIGN)

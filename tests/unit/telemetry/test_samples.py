@@ -211,6 +211,43 @@ def test_a_file_of_an_older_sampler_has_no_cpu_time_of_the_process() -> None:
     assert "was not read" in traces(HEADER + BODY)["runner.cpu_time"].channel.absent
 
 
+def counted(*numbers: int, extra: str = "") -> bytes:
+    """Answers of `dumpsys battery` with these charge counters, 5 s apart."""
+    texts = [f"{extra}{BATTERY}  Charge counter: {number}\n" for number in numbers]
+    return b"".join(service(100 + 5 * index, "battery", text) for index, text in enumerate(texts))
+
+
+NO_FILE = b"absent\tbattery.charge_counter\t/sys/class/power_supply/battery/charge_counter\tPermission denied\n"
+
+
+def test_a_counter_in_mah_that_only_dumpsys_gives_is_kept_for_calibration() -> None:
+    found = traces(NO_FILE + counted(4274, 4273))
+    assert found["battery.charge_counter"].values == ()
+    raw = found["battery.charge_counter_raw"]
+    assert (list(raw.values), raw.channel.unit, raw.channel.source) == (
+        [4274, 4273],
+        "",
+        "dumpsys battery Charge counter",
+    )
+    assert list(raw.uptime_s) == pytest.approx([100.02, 105.02])
+
+
+def test_the_kernels_own_counter_is_preferred_unless_it_does_not_count() -> None:
+    path = "/sys/class/power_supply/battery/charge_counter"
+    file = f"channel\tbc\tbattery.charge_counter\tuAh\t{path}\n".encode()
+    own = traces(file + b"f 101.00 bc=4274\nf 102.00 bc=4273\n" + counted(4272))["battery.charge_counter_raw"]
+    assert (list(own.values), own.channel.source) == ([4274, 4273], path)
+    dead = traces(file + b"f 101.00 bc=0\nf 102.00 bc=0\n" + counted(4272))["battery.charge_counter_raw"]
+    assert (list(dead.values), dead.channel.source) == ([4272], "dumpsys battery Charge counter")
+
+
+def test_a_counter_of_a_frozen_report_is_not_kept() -> None:
+    stopped = "  (UPDATES STOPPED -- use 'reset' to restart)\n"
+    raw = traces(NO_FILE + counted(4274, extra=stopped))["battery.charge_counter_raw"]
+    assert raw.values == ()
+    assert "frozen" in raw.channel.absent
+
+
 def test_placements_keep_every_list_of_the_threads() -> None:
     first, second = parse_placements(b"a 101.00 0-3;4-7 /top-app\na 106.00 7 -\na 107.00 torn /x\na 108.00 0-\n")
     assert first == Placement(101.0, ("0-3", "4-7"), "/top-app")
