@@ -119,6 +119,12 @@ def test_every_measurement_is_there_with_every_metric(first: FirstRun, lab: Runn
         assert provenance["device_kind"] == "virtual" and provenance["os_fingerprint"]
         assert len(provenance["model_sha256"]) == len(provenance["runner_sha256"]) == 64
         assert provenance["parameters"]["prompt_tokens"] == 16 and provenance["harness_version"]
+        assert provenance["placement"]["changes"] == []
+        if row["workload"] == "chat":
+            account = provenance["meminfo"]["pss_mb"]["value"]
+            assert value["model_mb"] * 0.5 < account < value["peak_memory_mb"] * 1.05
+        else:
+            assert "ends by itself" in provenance["meminfo"]["unavailable"]
     for phone in ("pixel-8-pro", "galaxy-a34"):
         assert left_on(lab, phone) == ""
 
