@@ -55,10 +55,17 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Bytes that a deploy would push now, by sha256 of the artifact (0: it is there), and free bytes of the store."""
+    """What a deploy would do now.
+
+    Args:
+        missing_bytes: what it would push, by sha256 of the artifact.
+        paths: where on the device the artifacts are that are there already, by sha256.
+        free_bytes: of the store, None when nothing is missing.
+    """
 
     missing_bytes: Mapping[str, int]
-    free_bytes: int
+    paths: Mapping[str, str]
+    free_bytes: int | None
 
 
 class Files(Protocol):
@@ -152,7 +159,8 @@ class JobOutput:
         signal: number, or None.
         ended_by: "exit" (by itself), "limit", "server_done" (a driven server ended after its answer), "not_ready"
             (a driven server never answered), "cancel", "watchdog" (memory fell below the floor).
-        stamps: device uptime in seconds: "started", and where it applies "ready", "requested", "answered", "ended".
+        stamps: device uptime in seconds: "started", and where it applies "ready", "requested", "answered",
+            "closing" (a server has done its work; the sampler then looks at it a last time), "ended".
         files: "stdout", "stderr", and where present "stream", "samples" → local paths.
         boot_id: boot in which it ran.
         placement: what the device says of the process: "cpus_allowed", "cpuset", "cgroup" ("" where not readable).
@@ -293,8 +301,8 @@ class DeviceAgent(Protocol):
     lease: PhoneLease
     recovery: Recovery
 
-    def facts(self, *, limit_s: float) -> DeviceFacts:
-        """Ask the device again."""
+    def facts(self, *, limit_s: float, known: DeviceFacts | None = None) -> DeviceFacts:
+        """Ask the device again; only whether it is still the same one with the same system, where facts are `known`."""
 
     def clock(self, *, limit_s: float) -> tuple[ClockReading, ...]:
         """A few readings of the device's uptime, each between two of the host's clock."""

@@ -25,6 +25,7 @@ from harness.model import (
     METRICS,
     CaseResult,
     CaseStatus,
+    DeviceFacts,
     Gates,
     ModelFile,
     PhoneSettings,
@@ -72,6 +73,7 @@ class SessionContext:
         work_dir: folder on this host for fetched output.
         on_step, reporter, recover: where steps, progress and lost links go.
         cancel: set when the run is to end.
+        facts: of the device, as they were when the run was planned.
         gates: what has to hold before the runner starts.
         phone_settings: what farm keeps on the phone.
         memory: what is known of the phone, None where nothing is kept.
@@ -97,6 +99,7 @@ class SessionContext:
     reporter: Reporter
     recover: Recover
     cancel: Event
+    facts: DeviceFacts | None = None
     gates: Gates = field(default_factory=Gates)
     phone_settings: PhoneSettings = field(default_factory=PhoneSettings)
     memory: PhoneMemory | None = None

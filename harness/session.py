@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from android_runner.base import RunRequest
-from device_agents.base import Deployed, JobHandle, JobOutput, JobSpec, Sampling
+from device_agents.base import Deployed, JobHandle, JobOutput, JobSpec, Sampling, Survey
 from harness import energy_step, limits
 from harness.analysis.memory_fit import aftermath, predict, request_of
 from harness.analysis.power_state import power_state
@@ -59,8 +59,8 @@ def _measure(state: Attempt) -> CaseResult:
         problem = context.adapter.refusal(case.workload, context.model, context.build)
         if problem is not None:
             raise Permanent(problem.message, error_class=problem.error_class, advice=problem.advice)
-    _check_space(state)
-    model, runner = _deploy(state)
+    there = _check_space(state)
+    model, runner = _deploy(state, there)
     pass_gates(state)
     with energy_step.off_power(state):
         energy_step.prepare(state, lambda idle: _run_and_collect(state, idle))
@@ -103,7 +103,7 @@ def _select(state: Attempt) -> Placement:
     """The phone is the one of the plan, and answers; what it says of itself goes into the result."""
     context, case = state.context, state.case
     with state.during(Step.SELECT, limits.SHELL_S) as detail:
-        facts = context.agent.facts(limit_s=limits.SHELL_S)
+        facts = context.agent.facts(limit_s=limits.SHELL_S, known=context.facts)
         if facts.identity != case.identity:
             raise Permanent(
                 f"another phone answers as {case.serial}",
@@ -160,7 +160,8 @@ def _check_files(context: SessionContext) -> None:
                 )
 
 
-def _check_space(state: Attempt) -> None:
+def _check_space(state: Attempt) -> Survey:
+    """Whether files and model fit; what the device has already."""
     context = state.context
     with state.during(Step.STORAGE, limits.SHELL_S) as detail:
         artifacts = (context.model.artifact, context.build.artifact)
@@ -187,6 +188,7 @@ def _check_space(state: Attempt) -> None:
                     advice="close apps on the phone, reboot it, take a smaller quantization, or run with --force",
                 )
             state.marks.append(f"memory_forced: {prediction.reason}")
+    return survey
 
 
 def _prompt_tokens(context: SessionContext) -> int | None:
@@ -194,7 +196,7 @@ def _prompt_tokens(context: SessionContext) -> int | None:
     return len(context.prompt_text.encode()) if context.prompt_text is not None else None
 
 
-def _deploy(state: Attempt) -> tuple[Deployed, Deployed]:
+def _deploy(state: Attempt, there: Survey) -> tuple[Deployed, Deployed]:
     context, device_id = state.context, state.case.device_id
     artifacts = (context.model.artifact, context.build.artifact)
     limit_s = sum(limits.deploy_limit_s(artifact) for artifact in artifacts)
@@ -206,8 +208,13 @@ def _deploy(state: Attempt) -> tuple[Deployed, Deployed]:
                 raise Cancelled
 
         def ensure(artifact: Artifact) -> Deployed:
-            done = context.agent.files.ensure(
-                artifact, keep=context.keep, limit_s=limits.deploy_limit_s(artifact), progress=progress
+            path = there.paths.get(artifact.sha256)
+            done = (
+                Deployed(path, 0, 0, 0.0)
+                if path is not None
+                else context.agent.files.ensure(
+                    artifact, keep=context.keep, limit_s=limits.deploy_limit_s(artifact), progress=progress
+                )
             )
             detail[artifact.kind] = {
                 "pushed_bytes": done.pushed_bytes,

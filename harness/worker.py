@@ -230,6 +230,7 @@ class Worker:
             reporter=setup.reporter,
             recover=lambda error: self._bring_back(agent, error),
             cancel=setup.cancel,
+            facts=self._work.device.facts,
             # A phone that does not charge is not waited for at every case anew.
             gates=setup.gates if self._parking else replace(setup.gates, max_wait_s=0.0),
             phone_settings=setup.phone_settings,

@@ -21,7 +21,7 @@ from adbutils import adb_path
 from adbutils._adb import AdbConnection
 from adbutils.errors import AdbError, AdbTimeout
 
-from harness.errors import ErrorClass, Permanent, Transient, UsageError
+from harness.errors import ErrorClass, FarmError, Permanent, Transient, UsageError
 from harness.model import AdbEndpoint
 
 CLIENT_PROTOCOL = 41
@@ -209,6 +209,46 @@ class AdbServer:
                 return str(server.read_string_block())
         except (OSError, AdbError, ValueError) as error:
             raise self.lost(f"{error or 'no answer'}") from None
+
+    def features(self, serial: str) -> frozenset[str]:
+        """What the phone's daemon can do, as it said when it was connected; empty when the server does not know."""
+        self.ready()
+        answer = self.ask(f"host-serial:{serial}:features")
+        return frozenset() if answer.startswith("FAIL") else frozenset(answer.split(","))
+
+    def shell(self, serial: str, command: str) -> socket.socket:
+        """A connection on which the phone was asked to run a command; its answer follows the server's word for it.
+
+        Raises:
+            Transient: SERVER_LOST. What `explain` and `ready` raise.
+        """
+        for last in (False, True):
+            try:
+                connection = _Connection(self.endpoint.host, self.endpoint.port)
+            except AdbTimeout:
+                raise self.lost("no connection in time") from None
+            except AdbError as error:
+                if last:
+                    raise self.lost(str(error)) from None
+                self.ready()
+                continue
+            break
+        raw: socket.socket = connection.conn
+        raw.settimeout(_SERVER_S)
+        try:
+            connection.send_command(f"host:transport:{serial}")
+            if connection.read(4) == b"FAIL":
+                raise explain(self, serial, f"error: {connection.read_string_block()}", "a command was to start")
+            # Not adbutils' send_command, which takes no bytes that are not UTF-8 and may send a part of them only.
+            request = f"shell,v2,raw:{command}".encode("utf-8", "surrogateescape")
+            raw.sendall(f"{len(request):04x}".encode() + request)
+        except (OSError, AdbError, ValueError) as error:
+            raw.close()
+            raise explain(self, serial, str(error), "a command was to start") from None
+        except FarmError:
+            raw.close()
+            raise
+        return raw
 
     def connect(self, serial: str, *, limit_s: float = _SERVER_S) -> bool:
         """`adb connect` for a serial that is an address; True when it is connected afterwards."""

@@ -7,7 +7,7 @@ from importlib import resources
 from device_agents.android.adb import AdbServer, endpoint_from
 from device_agents.android.clock import CLOCK_READINGS, bracketed_uptimes
 from device_agents.android.conditions import AndroidConditions, LastTicks
-from device_agents.android.discovery import ask_facts
+from device_agents.android.discovery import ask_facts, ask_identity
 from device_agents.android.evidence import AndroidEvidence
 from device_agents.android.facts import DATA
 from device_agents.android.link import AdbLink
@@ -67,7 +67,9 @@ class AndroidAgent:
         self.lease: PhoneLease = PosixLease(self._link, root)
         self.recovery: Recovery = AndroidRecovery(server, self._link, usb)
 
-    def facts(self, *, limit_s: float) -> DeviceFacts:
+    def facts(self, *, limit_s: float, known: DeviceFacts | None = None) -> DeviceFacts:
+        if known is not None and ask_identity(self._link, limit_s=limit_s) == (known.identity, known.os_fingerprint):
+            return known
         return ask_facts(self._link, limit_s=limit_s)[0]
 
     def clock(self, *, limit_s: float) -> tuple[ClockReading, ...]:

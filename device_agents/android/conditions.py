@@ -51,12 +51,15 @@ suspended time. Texts: "wakefulness" as `dumpsys power` names it, "policyN.gover
 WINDOW_S = 1
 """Length of the look at /proc/stat: a hundred ticks per core, and short beside the time between two looks."""
 
-RECENT_S = (0.25, 3.0)
+RECENT_S = 3.0
 """How old an earlier reading of /proc/stat may be for the load since then to stand for that of now."""
+
+SHORT_WINDOW_S = 0.4
+"""How old it has to be, at least: forty ticks per core."""
 
 # The load is looked at first: everything after it is load of ours.
 _SCRIPT = """exec 2> /dev/null
-echo '@@ stat'; [ "$1" = 0 ] || { head -n 1 /proc/stat; sleep "$1"; }; head -n 1 /proc/stat
+echo '@@ stat'; [ -n "$3" ] || head -n 1 /proc/stat; sleep "$1"; head -n 1 /proc/stat
 echo '@@ uptime'; cat /proc/uptime
 echo '@@ battery'; dumpsys battery
 echo '@@ thermal'; dumpsys thermalservice
@@ -99,10 +102,10 @@ class LastTicks:
         self._at = self._clock()
         self._ticks = next(iter(_ticks(stat)), None)
 
-    def recent(self) -> CpuTicks | None:
-        """The reading, while the time since then is long enough to tell a load and short enough to be of now."""
-        least, most = RECENT_S
-        return self._ticks if least <= self._clock() - self._at <= most else None
+    def recent(self) -> tuple[CpuTicks, float] | None:
+        """The reading and its age in seconds, while it is not too old."""
+        age_s = self._clock() - self._at
+        return None if self._ticks is None or age_s > RECENT_S else (self._ticks, age_s)
 
 
 class AndroidConditions:
@@ -124,16 +127,17 @@ class AndroidConditions:
         Raises:
             Transient: the link is lost, or the limit is reached.
         """
-        before = self._last.recent()
-        if before is not None:
-            seen = self._look(0, before, limit_s)
+        recent = self._last.recent()
+        if recent is not None:
+            before, age_s = recent
+            seen = self._look(max(0.0, SHORT_WINDOW_S - age_s), before, limit_s)
             load = seen.readings["other_load_pct"]
             if isinstance(load, Measured) and load.value <= quiet_pct:
                 return seen
         return self._look(WINDOW_S, None, limit_s)
 
-    def _look(self, window_s: int, before: CpuTicks | None, limit_s: float) -> Conditions:
-        words = (str(window_s), self._storage)
+    def _look(self, wait_s: float, before: CpuTicks | None, limit_s: float) -> Conditions:
+        words = (f"{wait_s:.2f}", self._storage, "" if before is None else "once")
         output = run_checked(self._link, _SCRIPT, *words, limit_s=limit_s, doing="looking at the phone's state")
         return conditions_of(output, self._storage, before)
 

@@ -93,6 +93,14 @@ def ask_facts(link: AdbLink, *, limit_s: float) -> tuple[DeviceFacts, bool]:
     return facts_of(output, link.name), is_locked_since_boot(output)
 
 
+def ask_identity(link: AdbLink, *, limit_s: float) -> tuple[str, str]:
+    """Serial number and build fingerprint, each "" where the phone hides it."""
+    script = "getprop ro.serialno; getprop ro.build.fingerprint"
+    answer = LinkShell(link).script(script, limit_s=limit_s).stdout.decode("utf-8", "replace").splitlines()
+    serial, fingerprint, *_ = [*answer, "", ""]
+    return serial.strip(), fingerprint.strip()
+
+
 def _probe(server: AdbServer, line: DeviceLine, probe_s: float) -> _Seen:
     state = DeviceState.NO_PERMISSIONS if line.state.startswith("no perm") else _STATES.get(line.state)
     if state is not DeviceState.READY:

@@ -7,9 +7,10 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Protocol
 
 from device_agents.android.adb import AdbServer, explain
+from device_agents.android.shell_socket import FEATURE, Ending, ShellSocket
 from device_agents.base import ShellResult
 from device_agents.posix.link import Running, check_command_size, communicate, end_process, quoted, stalled
 from harness.errors import ErrorClass, FarmError, Transient
@@ -23,22 +24,53 @@ for found in $(grep -l -F "FARM_CALL=$1" /proc/[0-9]*/environ); do
 found=${found#/proc/}; found=${found%/environ}; [ "$found" = "$$" ] || kill -KILL "$found"; done; exit 0"""
 
 
+class _Call(Protocol):
+    """A command under way, by whatever carries it."""
+
+    @property
+    def runs(self) -> bool: ...
+
+    def finish(self, limit_s: float, watch: Callable[[], None] | None) -> Ending:
+        """Its end; raises TimeoutError after `limit_s`, and leaves it running then."""
+
+    def drop(self) -> None:
+        """End our side of it only."""
+
+
 class AdbLink:
-    """`device_agents.posix.link.Link` to the phone `serial`."""
+    """`device_agents.posix.link.Link` to the phone `serial`.
+
+    A command goes over a connection to the adb server; one that is fed a file, or on a phone too old for exit codes,
+    through the adb binary, which is the faster one at moving bytes.
+    """
 
     def __init__(self, server: AdbServer, serial: str) -> None:
         self.name = serial
         self._server = server
+        self._features: frozenset[str] = frozenset()
         server.remember(serial)
 
     def start(self, argv: Sequence[str], *, stdin: bytes | IO[bytes] | None = None) -> Running:
         return self._spawn(argv, stdin)
 
     def _spawn(self, argv: Sequence[str], stdin: bytes | IO[bytes] | None) -> _AdbRunning:
-        self._server.ready()
         mark = uuid.uuid4().hex
+        command = f"FARM_CALL={mark} {quoted(argv)}"
+        if (stdin is None or isinstance(stdin, bytes)) and self._tells_exit_codes():
+            check_command_size(command, self.name)
+            connection = self._server.shell(self.name, command)
+            return _AdbRunning(self, ShellSocket(connection, stdin or b""), mark)
+        self._server.ready()
+        return _AdbRunning(self, self._process(command, stdin, mark), mark)
+
+    def _tells_exit_codes(self) -> bool:
+        # Asked again as long as nothing is known: the phone may be away just now.
+        self._features = self._features or self._server.features(self.name)
+        return FEATURE in self._features
+
+    def _process(self, command: str, stdin: bytes | IO[bytes] | None, mark: str) -> _Process:
         # adb's own failures also end with 255 or 1, so the command's code comes with a mark that only its end prints.
-        command = f"FARM_CALL={mark} {quoted(argv)}; r=$?; echo >&2; echo {mark} $r >&2"
+        command = f"{command}; r=$?; echo >&2; echo {mark} $r >&2"
         check_command_size(command, self.name)
         options = ("-T",) if stdin is not None else ("-n", "-T")
         process = subprocess.Popen(
@@ -49,7 +81,7 @@ class AdbLink:
             env=self._server.environment(),
             start_new_session=True,
         )
-        return _AdbRunning(self, process, stdin if isinstance(stdin, bytes) else None, mark)
+        return _Process(process, stdin if isinstance(stdin, bytes) else None, mark)
 
     def lost_with_processes(self) -> ErrorClass:
         return ErrorClass.ADBD_RESTART
@@ -60,43 +92,70 @@ class AdbLink:
 
     def end_marked(self, mark: str) -> bool:
         """End what a call left on the phone; False when the phone does not answer."""
-        ending = self._spawn(("sh", "-c", _KILL_MARKED, "farm", mark), None)
+        try:
+            ending = self._spawn(("sh", "-c", _KILL_MARKED, "farm", mark), None)
+        except FarmError:
+            return False
         try:
             ending.result(_KILL_S, None)
-        except (FarmError, subprocess.TimeoutExpired):
+        except (FarmError, TimeoutError):
             ending.drop()
             return False
         return True
 
 
-class _AdbRunning:
-    def __init__(self, link: AdbLink, process: subprocess.Popen[bytes], stdin: bytes | None, mark: str) -> None:
-        self._link = link
+class _Process:
+    """A command carried by the adb binary."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes | None, mark: str) -> None:
         self._process = process
         self._stdin = stdin
+        self._mark = mark.encode()
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def finish(self, limit_s: float, watch: Callable[[], None] | None) -> Ending:
+        try:
+            stdout, stderr = communicate(self._process, self._stdin, limit_s, watch)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        ending = re.search(rb"\n" + self._mark + rb" (\d+)\n", stderr)
+        if ending is None:
+            return Ending(None, stdout, stderr)
+        return Ending(int(ending[1]), stdout, stderr[: ending.start()] + stderr[ending.end() :])
+
+    def drop(self) -> None:
+        end_process(self._process)
+
+
+class _AdbRunning:
+    def __init__(self, link: AdbLink, call: _Call, mark: str) -> None:
+        self._link = link
+        self._call = call
         self._mark = mark
 
     def wait(self, *, limit_s: float, watch: Callable[[], None] | None = None) -> ShellResult:
         try:
             return self.result(limit_s, watch)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             self.drop()
             raise self._late(limit_s) from None
 
     def result(self, limit_s: float, watch: Callable[[], None] | None) -> ShellResult:
-        """The end of the command; raises subprocess.TimeoutExpired, and leaves it running then."""
-        stdout, stderr = communicate(self._process, self._stdin, limit_s, watch)
-        ending = re.search(rb"\n" + self._mark.encode() + rb" (\d+)\n", stderr)
-        if ending is None:
-            raise self._link.explained(stderr.decode("utf-8", "replace"), "a command ran")
-        return ShellResult(int(ending[1]), stdout, stderr[: ending.start()] + stderr[ending.end() :])
+        """The end of the command; raises TimeoutError, and leaves it running then."""
+        ending = self._call.finish(limit_s, watch)
+        if ending.exit_code is None:
+            raise self._link.explained(ending.stderr.decode("utf-8", "replace"), "a command ran")
+        return ShellResult(ending.exit_code, ending.stdout, ending.stderr)
 
     def drop(self) -> None:
         """End our side of it only."""
-        end_process(self._process)
+        self._call.drop()
 
     def kill(self) -> None:
-        runs = self._process.poll() is None
+        runs = self._call.runs
         self.drop()
         if runs:
             # In the background: the caller is on its way out, and the phone may be gone.

@@ -395,19 +395,29 @@ choose_way() {
   [ $((now - before)) -ge 4 ] && [ $((now - before)) -le 40 ] || way=wait_sleep
 }
 
+# Writes one line of an answer, or leaves it out; fails when nothing more is wanted.
+keep_line() {
+  case $line in
+  # Stale values and constants: most of the text, and never used.
+  *'Cached temperatures:'*) skip=1 ;;
+  *'HAL Ready:'*) skip= ;;
+  *'static thresholds'*) return 1 ;;
+  esac
+  [ -n "$skip" ] || [ ${#line} -ge 400 ] || say "| $line"
+}
+
+# Every line of the file $1, but for empty ones in mksh, through keep_line.
+if [ -n "$KSH_VERSION" ]; then
+  eval 'keep_lines() { set -f; IFS=$nl; for line in $(<"$1"); do keep_line || break; done; IFS="$tab "; }'
+else
+  keep_lines() { while IFS= read -r line; do keep_line || break; done <"$1"; }
+fi
+
 # Writes what a service answered: SERVICE FILE, with $before, $up and $status.
 answer() {
   say "s $before $up $status $1"
   skip=
-  while IFS= read -r line; do
-    case $line in
-    # Stale values and constants: most of the text, and never used.
-    *'Cached temperatures:'*) skip=1 ;;
-    *'HAL Ready:'*) skip= ;;
-    *'static thresholds'*) break ;;
-    esac
-    [ -z "$skip" ] && [ ${#line} -lt 400 ] && say "| $line"
-  done <"$2"
+  keep_lines "$2"
   say "e $1"
 }
 
@@ -442,9 +452,10 @@ ask_at_end() {
   command -v dumpsys >/dev/null || return
   clock
   patience=$((now + 150))
-  [ "$ending" = asked ] && alive && ask_once meminfo "$pid"
   ask_once battery
   ask_once thermalservice
+  # Last, because it is the slow one on phones.
+  [ "$ending" = asked ] && alive && ask_once meminfo "$pid"
 }
 
 # The services, in a process of its own: a dumpsys takes tens of milliseconds and may hang.

@@ -76,7 +76,7 @@ class LocalAgent:
         self.lease: PhoneLease = PosixLease(link, str(self._root))
         self.recovery: Recovery = _NoRecovery()
 
-    def facts(self, *, limit_s: float) -> DeviceFacts:
+    def facts(self, *, limit_s: float, known: DeviceFacts | None = None) -> DeviceFacts:
         return host_facts(self._root)
 
     def clock(self, *, limit_s: float) -> tuple[ClockReading, ...]:

@@ -82,15 +82,18 @@ class PosixFiles:
         self._store = shell_path(root, "store")
 
     def survey(self, artifacts: Sequence[Artifact], *, limit_s: float) -> Survey:
-        found = self._look(artifacts, "always", limit_s=limit_s)
+        found = self._look(artifacts, limit_s=limit_s)
         missing = {}
         for artifact in artifacts:
             there = found[artifact.sha256]
             expected = _by_device_name(artifact)
             begun = sum(min(size, expected[name].size) for name, size in there.part.items() if name in expected)
             missing[artifact.sha256] = 0 if there.path is not None else artifact.size - begun
+        paths = {sha256: each.path for sha256, each in found.items() if each.path is not None}
         free = next((each.free for each in found.values() if each.free is not None), None)
-        return Survey(missing, self._space(limit_s=limit_s).free if free is None else free)
+        if free is None and any(missing.values()):
+            free = self._space(limit_s=limit_s).free
+        return Survey(missing, paths, free)
 
     def ensure(
         self, artifact: Artifact, *, keep: frozenset[str], limit_s: float, progress: Progress | None = None
@@ -106,7 +109,7 @@ class PosixFiles:
     def _ensure(self, artifact: Artifact, keep: frozenset[str], deadline: float, progress: Progress | None) -> Deployed:
         started = time.monotonic()
         files = _by_device_name(artifact)
-        found = self._look((artifact,), "missing", limit_s=min(_left(deadline), _SMALL_S))[artifact.sha256]
+        found = self._look((artifact,), limit_s=min(_left(deadline), _SMALL_S))[artifact.sha256]
         if found.path is not None:
             return Deployed(found.path, 0, 0, time.monotonic() - started)
         send = self._send_model if artifact.kind == "model" else self._send_folder
@@ -262,9 +265,9 @@ class PosixFiles:
 
     # --- the store ---
 
-    def _look(self, artifacts: Sequence[Artifact], space: str, *, limit_s: float) -> dict[str, _Found]:
-        """What the store has of each artifact; df is asked "always", or when something is "missing" (`space`)."""
-        words = (space, *(artifact.sha256 for artifact in artifacts))
+    def _look(self, artifacts: Sequence[Artifact], *, limit_s: float) -> dict[str, _Found]:
+        """What the store has of each artifact, and the free space when something is missing."""
+        words = tuple(artifact.sha256 for artifact in artifacts)
         output = run_checked(
             self._link, text_of("look.sh"), self._store, *words, limit_s=limit_s, doing="looking at the store"
         )

@@ -76,6 +76,7 @@ class Simulator:
 
     def _forget_boot(self) -> None:
         self._last = time.monotonic()
+        self._meter = usage.Meter()
         self._usage = usage.Usage(0.0, 0, 0, {})
         self._averages = (0.0, 0.0, 0.0)
         self._services_due = self._clean_due = 0.0
@@ -192,7 +193,7 @@ class Simulator:
         asleep = now < self._asleep_until
         self._slept_s += max(0.0, min(now, self._asleep_until) - self._last)
         before = self._usage
-        seen = usage.read(self._proc, None if now >= self._services_due else before)
+        seen = self._meter.read(self._proc, full=now >= self._services_due)
         self._usage = replace(seen, busy_s=max(seen.busy_s, before.busy_s))
         used = self._usage.busy_s - before.busy_s
         self._hog_s += sum(seen.per_process.get(pid, 0.0) - before.per_process.get(pid, 0.0) for pid in self._hogs)

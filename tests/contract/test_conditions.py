@@ -204,3 +204,17 @@ def test_a_phone_without_heat_readings_is_marked(phone: AndroidAgent) -> None:
     assert report.outcome == "passed"
     assert [mark.partition(":")[0] for mark in report.marks] == ["heat_unknown"]
     assert marks_of(report.checks_last) == report.marks
+
+
+def test_a_quiet_phone_seen_a_moment_ago_is_not_watched_again(phone: AndroidAgent) -> None:
+    phone.telemetry.snapshot(limit_s=20)
+    load = phone.conditions.read(limit_s=20, quiet_pct=100.0).readings["other_load_pct"]
+    assert isinstance(load, Measured) and 0 <= load.value <= 100
+    assert "calls of farm between" in load.source
+
+
+def test_a_phone_that_was_not_quiet_is_watched(phone: AndroidAgent) -> None:
+    phone.telemetry.snapshot(limit_s=20)
+    load = phone.conditions.read(limit_s=20, quiet_pct=-1.0).readings["other_load_pct"]
+    assert isinstance(load, Measured)
+    assert load.source == "/proc/stat, two readings"

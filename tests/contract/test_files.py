@@ -142,7 +142,8 @@ def test_truncated_on_the_device_is_pushed_anew(agent: DeviceAgent, tmp_path: Pa
 def test_no_space_is_said_with_numbers(agent: DeviceAgent, tmp_path: Path) -> None:
     artifact = model(tmp_path / "m.gguf", 1000)
     kept = agent.files.ensure(model(tmp_path / "k.gguf", 5000, seed=3), keep=frozenset(), limit_s=60)
-    free = agent.files.survey((), limit_s=20).free_bytes
+    free = agent.files.survey((artifact,), limit_s=20).free_bytes
+    assert free is not None
     huge = type(artifact.files[0])("m.gguf", artifact.files[0].path, free * 2, artifact.sha256)
     with pytest.raises(Permanent) as raised:
         agent.files.ensure(Artifact("model", artifact.sha256, (huge,)), keep=frozenset(), limit_s=60)

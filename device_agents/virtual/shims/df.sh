@@ -11,15 +11,26 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-size() {
-  if [[ $human = 0 ]]; then print -r -- "$1"
-  elif (( $1 >= 10485760 )); then print "$(( ($1 + 524288) / 1048576 ))G"
-  elif (( $1 >= 1048576 )); then print "$(( $1 / 1048576 )).$(( $1 % 1048576 * 10 / 1048576 ))G"
-  else print "$(( $1 / 1024 ))M"; fi
+# The size $1 in kilobytes as it is shown, into $shown.
+show() {
+  if [[ $human = 0 ]]; then shown=$1
+  elif (( $1 >= 10485760 )); then shown="$(( ($1 + 524288) / 1048576 ))G"
+  elif (( $1 >= 1048576 )); then shown="$(( $1 / 1048576 )).$(( $1 % 1048576 * 10 / 1048576 ))G"
+  else shown="$(( $1 / 1024 ))M"; fi
+}
+# mksh has no printf of its own.
+line() {
+  typeset -L20 filesystem=$1
+  typeset -R10 size=$2 used=$3 free=$4
+  typeset -R4 use=$5
+  print -r -- "$filesystem $size $used $free $use $6"
 }
 row() {
-  typeset use=$(( ($3 + $2 / 100) / ($2 / 100 + 1) ))
-  printf '%-20s %10s %10s %10s %4s %s\n' "$1" "$(size $2)" "$(size $3)" "$(size $4)" "$use%" "$5"
+  typeset percent=$(( ($3 + $2 / 100) / ($2 / 100 + 1) )) size used
+  show $2; size=$shown
+  show $3; used=$shown
+  show $4
+  line "$1" "$size" "$used" "$shown" "$percent%" "$5"
 }
 data_row() {
   if behaves small_storage; then
@@ -40,7 +51,7 @@ data_row() {
   row /dev/block/dm-52 $total $used $free /data/user/0
 }
 if [[ $human = 1 ]]; then title=Size; else title=1K-blocks; fi
-printf '%-20s %10s %10s %10s %4s %s\n' Filesystem $title Used Available Use% "Mounted on"
+line Filesystem $title Used Available Use% "Mounted on"
 if [[ ${#paths[*]} -eq 0 ]]; then set -A paths / /data; fi
 status=0
 for path in "${paths[@]}"; do
