@@ -54,8 +54,8 @@ WINDOW_S = 1
 RECENT_S = 3.0
 """How old an earlier reading of /proc/stat may be for the load since then to stand for that of now."""
 
-SHORT_WINDOW_S = 0.4
-"""How old it has to be, at least: forty ticks per core."""
+SHORT_WINDOW_S = 0.25
+"""How old it has to be, at least: twenty-five ticks per core."""
 
 # The load is looked at first: everything after it is load of ours.
 _SCRIPT = """exec 2> /dev/null

@@ -55,8 +55,10 @@ class AdbLink:
 
     def _spawn(self, argv: Sequence[str], stdin: bytes | IO[bytes] | None) -> _AdbRunning:
         mark = uuid.uuid4().hex
-        command = f"FARM_CALL={mark} {quoted(argv)}"
+        command = quoted(argv)
         if (stdin is None or isinstance(stdin, bytes)) and self._tells_exit_codes():
+            # exec: the phone's shell becomes the command, which saves a process.
+            command = f"export FARM_CALL={mark}; exec {command}"
             check_command_size(command, self.name)
             connection = self._server.shell(self.name, command)
             return _AdbRunning(self, ShellSocket(connection, stdin or b""), mark)
@@ -70,7 +72,7 @@ class AdbLink:
 
     def _process(self, command: str, stdin: bytes | IO[bytes] | None, mark: str) -> _Process:
         # adb's own failures also end with 255 or 1, so the command's code comes with a mark that only its end prints.
-        command = f"{command}; r=$?; echo >&2; echo {mark} $r >&2"
+        command = f"FARM_CALL={mark} {command}; r=$?; echo >&2; echo {mark} $r >&2"
         check_command_size(command, self.name)
         options = ("-T",) if stdin is not None else ("-n", "-T")
         process = subprocess.Popen(

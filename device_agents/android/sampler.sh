@@ -249,7 +249,7 @@ tick_memory() {
     watch_change
     period=$memory_period
     [ $((now - stirred_at)) -lt 100 ] || period=$calm_period
-    memory_due=$((memory_due + (now - memory_due) / period * period + period))
+    memory_due=$((started + (now - started) / period * period + period))
     [ "$floor" -le 0 ] || guard
   fi
 }
@@ -505,12 +505,13 @@ while [ -z "$ending" ]; do
     alive || { ending=gone; break; }
     sample_files
     [ "$now" -lt "$placement_due" ] || sample_placement
-    files_due=$((files_due + (now - files_due) / files_period * files_period + files_period))
+    # On one grid with memory, so that both are read in one waking.
+    files_due=$((started + (now - started) / files_period * files_period + files_period))
+    clock
   fi
   next=$memory_due
   [ "$files_due" -lt "$next" ] && next=$files_due
   [ "$limit" -lt "$next" ] && next=$limit
-  clock
   pause $((next - now))
 done
 clock

@@ -30,7 +30,7 @@ _FETCHED = ("stdout", "stderr", "stream", "samples", "stamps", "clocks", "placem
 _COLLECT = """cd "$1" || exit 1; shift; max=$1; shift
 have=; for f; do [ ! -f "$f" ] || have="$have $f"; done
 wc -c $have || exit 2; echo end
-for f in $have; do head -c "$max" "$f" || exit 2; done"""
+head -q -c "$max" $have || exit 2"""
 
 _INSTALL = 'mkdir -p "${1%/*}" && cat > "$1.new" && mv "$1.new" "$1"'
 

@@ -22,16 +22,17 @@ class Files:
     """Writes files below one folder, by rename, and only when their content changes."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        # Text: putting paths together took a tenth of the time.
+        self._root = str(root)
         self._seen: dict[str, str] = {}
 
     def put(self, name: str, text: str, *, denied: bool = False) -> None:
         """`denied` files cannot be read by the phone's shell."""
         if self._seen.get(name) == text:
             return
-        target = self._root / name
+        target = f"{self._root}/{name}"
         if name not in self._seen:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
         temporary = f"{target}.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o000 if denied else 0o444)
         try:
@@ -45,9 +46,9 @@ class Files:
         """Rewrite in place: a file that is bind-mounted over one of /proc must stay the same file."""
         if self._seen.get(name) == text:
             return
-        target = self._root / name
+        target = f"{self._root}/{name}"
         if name not in self._seen:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
         data = text.encode()
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT, 0o644)
         try:

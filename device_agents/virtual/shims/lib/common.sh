@@ -21,8 +21,8 @@ get_state() {
 await_applied() {
   typeset want=$RANDOM$RANDOM seen= tries=0
   put_state sequence "$want"
-  while [[ $seen != "$want" && tries -lt 50 ]]; do
-    sleep 0.02
+  while [[ $seen != "$want" && tries -lt 10 ]]; do
+    sleep 0.1
     [[ -r $STATE/applied ]] && IFS= read -r seen < $STATE/applied
     tries=$((tries + 1))
   done
