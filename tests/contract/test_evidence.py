@@ -10,7 +10,7 @@ from device_agents.android.agent import AndroidAgent
 from device_agents.android.evidence import AndroidEvidence
 from device_agents.base import JobHandle
 from harness.death import DeathSigns, classify_death
-from harness.errors import ErrorClass
+from harness.errors import ErrorClass, FarmError
 from tests.lab.conftest import RunningLab, StartLab, eventually
 
 from .conftest import agent_of
@@ -27,6 +27,14 @@ def begin(agent: AndroidAgent, key: str) -> tuple[JobHandle, int]:
     line = f"/proc/{int(found[2])}/cmdline"
     assert wait_until(lambda: agent.shell.run(("cat", line), limit_s=20).stdout.startswith(b"sleep"))
     return handle, int(found[2])
+
+
+def boot_of(agent: AndroidAgent) -> str:
+    """The boot that answers; "" when none does."""
+    try:
+        return agent.shell.run(("cat", "/proc/sys/kernel/random/boot_id"), limit_s=5).stdout.decode().strip()
+    except FarmError:
+        return ""
 
 
 def signs_after(agent: AndroidAgent, handle: JobHandle) -> DeathSigns:
@@ -82,7 +90,8 @@ def test_another_boot_and_its_reason(
         lab.lab.thermal_shutdown(PHONE)
     else:
         lab.lab.reboot(PHONE)
-    eventually(lambda: agent.alive(limit_s=5), limit_s=30)
+    # For a moment after the order it is still the old boot that answers.
+    eventually(lambda: boot_of(agent) not in ("", handle.boot_id), limit_s=30)
     signs = signs_after(agent, handle)
     assert signs.pid == number
     assert class_of(signs, handle, signal=None) is expected
