@@ -1,7 +1,8 @@
 """The adb server: which one, whether it may be talked to, and what its answers mean.
 
-Requests to the server go through adbutils' framing; transfers, and commands that need it, through the adb binary that adbutils ships.
-That binary kills a server of another version without asking, so `AdbServer.ready` asks for the version before it runs.
+Requests to the server go through adbutils' framing; transfers, and commands on phones without the shell protocol,
+through the adb binary that adbutils ships. That binary kills a server of another version without asking, so
+`AdbServer.ready` asks for the version before it runs.
 """
 
 from __future__ import annotations

@@ -122,25 +122,32 @@ class ShellSocket:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            sends = self._unsent if self._reply.accepted else b""
-            wait = left if watch is None else min(left, _WATCH_S)
-            readable, writable, _ = select.select([self._connection], [self._connection] if sends else [], [], wait)
-            try:
-                if writable:
-                    self._unsent = self._unsent[self._connection.send(self._unsent) :]
-                if readable:
-                    data = self._connection.recv(_READ)
-                    if not data:
-                        break
-                    self._reply.feed(data)
-            except BlockingIOError:
-                continue
-            except OSError:
+            if not self._move(left if watch is None else min(left, _WATCH_S)):
                 break
-            if watch is not None and not readable:
+            if watch is not None:
                 watch()
         self.drop()
         return self._reply.ending()
+
+    def _move(self, wait_s: float) -> bool:
+        """Send and receive what can be within `wait_s`; False when the connection has ended."""
+        sends = self._reply.accepted and len(self._unsent) > 0
+        # Not select(), which cannot watch a descriptor above 1023.
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN | (select.POLLOUT if sends else 0))
+        events = next((found for _, found in poll.poll(wait_s * 1000)), 0)
+        try:
+            if events & select.POLLOUT:
+                self._unsent = self._unsent[self._connection.send(self._unsent) :]
+            if events & ~select.POLLOUT:
+                data = self._connection.recv(_READ)
+                self._reply.feed(data)
+                return bool(data)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def drop(self) -> None:
         """End our side of it only."""
