@@ -97,7 +97,7 @@ class Sampling:
     files_s: float = 1.0
     services_s: float = 5.0
     memory_floor_mb: float = 0.0
-    memory_calm_s: float = 0.5
+    memory_calm_s: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)

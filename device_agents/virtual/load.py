@@ -64,6 +64,14 @@ class Throttle:
     def forget(self) -> None:
         self._processes.clear()
 
+    def withheld(self, before: usage.Usage, now: usage.Usage) -> float:
+        """CPU seconds that the busy processes would have taken between two readings, had their cores been fast ones."""
+        return sum(
+            (now.per_process.get(pid, 0.0) - before.per_process.get(pid, 0.0)) * (1.0 / process.speed - 1.0)
+            for pid, process in self._processes.items()
+            if pid in now.per_process
+        )
+
     def shares(
         self, proc: int, before: usage.Usage, now: usage.Usage, *, seconds: float, cap: float, exempt: frozenset[int]
     ) -> dict[int, float]:

@@ -76,7 +76,6 @@ class Simulator:
 
     def _forget_boot(self) -> None:
         self._last = time.monotonic()
-        self._meter = usage.Meter()
         self._usage = usage.Usage(0.0, 0, 0, {})
         self._averages = (0.0, 0.0, 0.0)
         self._services_due = self._clean_due = 0.0
@@ -193,11 +192,13 @@ class Simulator:
         asleep = now < self._asleep_until
         self._slept_s += max(0.0, min(now, self._asleep_until) - self._last)
         before = self._usage
-        seen = self._meter.read(self._proc, full=now >= self._services_due)
+        seen = usage.read(self._proc, None if now >= self._services_due else before)
         self._usage = replace(seen, busy_s=max(seen.busy_s, before.busy_s))
         used = self._usage.busy_s - before.busy_s
         self._hog_s += sum(seen.per_process.get(pid, 0.0) - before.per_process.get(pid, 0.0) for pid in self._hogs)
-        load = min(1.0, used / seconds / min(machine_cpus(), self._profile.cores))
+        # Held to the speed of slow cores a program keeps them busy all the same.
+        kept_busy = used + self._throttle.withheld(before, seen)
+        load = min(1.0, kept_busy / seconds / min(machine_cpus(), self._profile.cores))
         one, five, fifteen = (
             average + (used / seconds - average) * (1.0 - math.exp(-seconds / window))
             for average, window in zip(self._averages, _LOAD_WINDOWS_S, strict=True)

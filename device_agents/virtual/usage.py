@@ -22,50 +22,41 @@ class Usage:
     per_process: dict[int, float]
 
 
-class Meter:
-    """Reads the processes of one phone's boot.
+def read(proc: int, memory_of: Usage | None = None) -> Usage:
+    """Sum over the processes below the directory descriptor `proc`, the phone's init not counted as load.
 
-    A phone has a dozen processes of which one or two work: the others, and all memory, are read in full readings only,
-    which makes the readings between them cheap.
+    A child's time moves to its parent when it is reaped, so the sum over own and children's times loses nothing. Every
+    process is read each time: CPU time that showed late would make the power of that moment too high.
+
+    Args:
+        memory_of: take the memory from here, which is half of the reading.
     """
-
-    def __init__(self) -> None:
-        self._ticks: dict[int, tuple[int, int]] = {}
-        self._idle: frozenset[int] = frozenset()
-        self._memory = (0, 0)
-
-    def read(self, proc: int, *, full: bool) -> Usage:
-        """Sum over the processes below the directory descriptor `proc`, the phone's init not counted as load.
-
-        A child's time moves to its parent when it is reaped, so the sum over own and children's times loses nothing.
-        """
-        before, self._ticks = self._ticks, {}
-        anon, file = 0, 0
-        for name in os.listdir(proc):
-            if not name.isdecimal():
-                continue
-            pid = int(name)
-            known = before.get(pid)
-            if known is not None and not full and pid in self._idle:
-                self._ticks[pid] = known
-                continue
-            fields = _read(proc, f"{name}/stat").rpartition(b")")[2].split()
-            if len(fields) < 22:
-                continue
-            self._ticks[pid] = (int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14]))
-            if not full or pid == 1:
-                continue
-            pages = _read(proc, f"{name}/statm").split()
-            if len(pages) > 2:
-                shared = int(pages[2])
-                anon += int(pages[1]) - shared
-                file += shared
-        if full:
-            self._memory = (anon * _PAGE_KB, file * _PAGE_KB)
-            self._idle = frozenset(pid for pid, used in self._ticks.items() if used == before.get(pid))
-        busy = sum(own * (pid != 1) + reaped for pid, (own, reaped) in self._ticks.items())
-        per_process = {pid: own / _TICKS for pid, (own, _) in self._ticks.items() if pid != 1}
-        return Usage(busy / _TICKS, *self._memory, per_process)
+    ticks, anon, file = 0, 0, 0
+    per_process: dict[int, float] = {}
+    for name in os.listdir(proc):
+        if not name.isdecimal():
+            continue
+        fields = _read(proc, f"{name}/stat").rpartition(b")")[2].split()
+        if len(fields) < 22:
+            continue
+        own = int(fields[11]) + int(fields[12])
+        reaped = int(fields[13]) + int(fields[14])
+        pid = int(name)
+        if pid == 1:
+            ticks += reaped
+            continue
+        ticks += own + reaped
+        per_process[pid] = own / _TICKS
+        if memory_of is not None:
+            continue
+        pages = _read(proc, f"{name}/statm").split()
+        if len(pages) > 2:
+            shared = int(pages[2])
+            anon += int(pages[1]) - shared
+            file += shared
+    if memory_of is not None:
+        return Usage(ticks / _TICKS, memory_of.anon_kb, memory_of.file_kb, per_process)
+    return Usage(ticks / _TICKS, anon * _PAGE_KB, file * _PAGE_KB, per_process)
 
 
 def threads(proc: int, pid: int) -> dict[int, float]:

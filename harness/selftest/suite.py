@@ -53,6 +53,7 @@ def _groups() -> Mapping[str, Group]:
         "energy": Group("energy of a discharge", trial=trials.energy, needs_truth=True),
         "gate": Group("a hot phone at the strict gate", trial=trials.gate, needs_truth=True),
         "other_load": Group("someone else's load is marked", trial=trials.other_load, needs_truth=True),
+        "low_memory": Group("the floor of memory", trial=trials.low_memory, needs_truth=True),
         "throttle": Group("when throttling began", trial=trials.throttle, needs_truth=True),
     }
 

@@ -4,6 +4,7 @@ that the simulation wrote down."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from android_runner.calibration import PROGRAM
@@ -37,6 +38,9 @@ LOAD_POINTS = 3.0
 HOT_C, COOL_C = 70.0, 25.0
 OTHER_LOAD = 0.2
 """Share of all cores; four phones of one machine at once have to find it."""
+
+AVAILABLE_MB, EVERYTHING_MB = 300.0, 1e6
+"""What a phone has left for the trial of its memory; more than any phone has, so that it has all of it again."""
 
 HEAT_SCALE = 6.0
 START_C = 27.0
@@ -154,6 +158,25 @@ def other_load(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> l
     return [
         check for device in devices for check in _with_truth(names, device, task, seen[device.id], "other_load", judge)
     ]
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def low_memory(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
+    """A runner that takes nearly all that a phone has left is ended there before the phone hangs, and that is named."""
+    grows = ("--die", "oom@300", "--oom-max-mb", f"{AVAILABLE_MB:g}")
+    with task.phones.changed(devices, {"memory_available_mb": AVAILABLE_MB}, {"memory_available_mb": EVERYTHING_MB}):
+        seen = bench.run(devices, {"low_memory": replace(_STREAM, args=(*_STREAM.args, *grows))})
+    found: list[Check] = []
+    for device in devices:
+        run = seen[device.id].get("low_memory")
+        if run is None or (run.row.attempt == 0 and not run.error_class):
+            found.append(not_run("low_memory", device.id, "the run was never started"))
+        else:
+            expected = ErrorClass.MEMORY_FLOOR.value
+            found.append(same("low_memory", device.id, expected, run.error_class or "measured", run.message))
+    return found
 
 
 # --- throttling -------------------------------------------------------------------------------------------------------
