@@ -240,7 +240,7 @@ def write_services(
         ]
         thermal = "\n".join(lines) + "\n"
     files.put("phone/dumpsys/thermalservice", thermal)
-    files.put("phone/dumpsys/battery", _battery_text(profile, gauge, settings))
+    write_battery_service(files, profile, gauge, settings)
     awake = settings.get("awake", "1") != "0"
     stay_on = settings.get("global.stay_on_while_plugged_in", "0")
     files.put(
@@ -258,6 +258,11 @@ def write_services(
     files.put(
         "phone/dumpsys/window", "WINDOW MANAGER POLICY STATE\n  mDreamingLockscreen=false\n  mInputRestricted=false\n"
     )
+
+
+def write_battery_service(files: Files, profile: Profile, gauge: Gauge, settings: Mapping[str, str]) -> None:
+    """What `dumpsys battery` answers: the gauge's value of the same moment as in sysfs."""
+    files.put("phone/dumpsys/battery", _battery_text(profile, gauge, settings))
 
 
 def _battery_text(profile: Profile, gauge: Gauge, settings: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from device_agents.virtual import physics, sensors, usage
 from device_agents.virtual.gauge import FuelGauge
 from device_agents.virtual.load import Throttle
 from device_agents.virtual.profiles import Profile
-from device_agents.virtual.texts import Temperatures
+from device_agents.virtual.texts import Gauge, Temperatures
 from device_agents.virtual.truth import Truth
 
 TICK_S = 0.2
@@ -70,11 +70,13 @@ class Simulator:
         self._throttle = Throttle(profile.capacities, state / "affinity")
         self._settings: Mapping[str, str] = {}
         self._settings_stamp = 0
+        self._shown: Gauge | None = None
         self._boot_id = ""
         self._booted_at = 0.0
         self._forget_boot()
 
     def _forget_boot(self) -> None:
+        self._shown = None
         self._last = time.monotonic()
         self._usage = usage.Usage(0.0, 0, 0, {})
         self._averages = (0.0, 0.0, 0.0)
@@ -271,7 +273,10 @@ class Simulator:
         )
         sensors.write_thermal(files, profile, temperatures)
         gauge = self._gauge.read(state, now, charger=self._wanted.charger, charging=self._wanted.charging)
-        sensors.write_gauge(files, profile, gauge)
+        if gauge is not self._shown:
+            self._shown = gauge
+            sensors.write_gauge(files, profile, gauge)
+            sensors.write_battery_service(files, profile, gauge, self._settings)
         if now >= self._services_due:
             self._services_due = now + _SERVICES_S
             sensors.write_memory(

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.gauge import GaugeCalibration, merged
+from harness.analysis.gauge import CURRENT_CHANNELS, GaugeCalibration, merged, pick
 from harness.analysis.gauge_calibration import calibrate
 from harness.analysis.gauge_series import Series, integral, mean, steps_down, update_period, updates, value_at
-from harness.model import Measured, Trace, Unavailable
+from harness.model import Channel, Measured, Trace, Unavailable
 from tests.unit.power.gauges import MAKERS, Maker, changed, steady, stretch, without
 
 DESIGN = Measured(5000, "mAh", "design")
@@ -189,3 +189,26 @@ def test_an_integral_is_the_sum_of_its_parts(values: list[float], start: float, 
     assert whole == pytest.approx(integral(series, start, middle) + integral(series, middle, end), rel=1e-6, abs=1e-6)
     assert min(values) - 1e-6 <= mean(series, start, end) <= max(values) + 1e-6
     assert min(values) <= value_at(series, start) <= max(values)
+
+
+def current_of(name: str, period_s: float, *, stands: bool = False) -> Trace:
+    times = tuple(period_s * number for number in range(round(60 / period_s)))
+    return Trace(Channel(name, "A", name, 0.001), times, tuple(-1.0 if stands else -1.0 - at / 600 for at in times))
+
+
+@pytest.mark.parametrize(
+    ("documented_s", "raw_s", "frozen", "chosen"),
+    [
+        (1.0, 1.0, False, "battery.current"),
+        (5.0, 1.0, False, "battery.current_raw"),
+        (1.0, 5.0, False, "battery.current"),
+        # A kernel file that always says the same is no better for being read often.
+        (5.0, 1.0, True, "battery.current"),
+    ],
+)
+def test_the_current_is_taken_from_where_it_is_read_most_often(
+    documented_s: float, raw_s: float, frozen: bool, chosen: str
+) -> None:
+    traces = (current_of("battery.current_raw", raw_s, stands=frozen), current_of("battery.current", documented_s))
+    found = pick(traces, CURRENT_CHANNELS)
+    assert found is not None and found.channel.name == chosen
