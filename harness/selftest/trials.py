@@ -10,6 +10,7 @@ from typing import Any
 from android_runner.calibration import PROGRAM
 from device_agents.base import Sampling
 from device_agents.virtual import profiles
+from harness.analysis.throttle_onset import HELD_S
 from harness.errors import ErrorClass
 from harness.model import Gates, Unavailable, Workload, WorkloadKind
 from harness.plan import ResolvedDevice
@@ -200,7 +201,7 @@ def _throttle(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], 
     del handle
     run = runs["throttle"]
     started, ended = run.window
-    fell = truth.cap_fell_at(started, ended)
+    fell = truth.cap_fell_at(started, ended, held_s=HELD_S)
     if fell is None:
         raise TruthMissing("it never got hot enough to throttle: this machine is too busy for a steady load")
     heat = run.row.provenance.get("heat") or {}

@@ -45,14 +45,24 @@ class Truth:
         """How much a counter grew between two moments."""
         return self.at(name, end_s) - self.at(name, start_s)
 
-    def cap_fell_at(self, start_s: float, end_s: float) -> float | None:
-        """Uptime in seconds at which the frequency cap first stood below what it was at `start_s`; None: never."""
+    def cap_fell_at(self, start_s: float, end_s: float, held_s: float = 0.0) -> float | None:
+        """Uptime in seconds at which the frequency cap first came to stand below what it was at `start_s`, for at least
+        `held_s` or to the end; None: never."""
         points = [(float(line["uptime_s"]), float(line["cap"])) for line in self.lines if "cap" in line]
         first = [cap for moment, cap in points if moment <= start_s]
         if not first:
             raise TruthMissing("the truth file begins after the run")
-        fallen = (moment for moment, cap in points if start_s < moment <= end_s and cap < first[-1] - 1e-9)
-        return next(fallen, None)
+        fell: float | None = None
+        for moment, cap in points:
+            if not start_s < moment <= end_s:
+                continue
+            if cap < first[-1] - 1e-9:
+                fell = moment if fell is None else fell
+            elif fell is not None and moment - fell >= held_s:
+                break
+            else:
+                fell = None
+        return fell
 
 
 def read_truth(path: Path, boot_id: str = "") -> Truth:

@@ -53,6 +53,14 @@ def test_the_cap_fell_where_the_event_stands(tmp_path: Path) -> None:
     assert truth.cap_fell_at(10.8, 12.0) is None
 
 
+def test_a_cap_that_flickered_has_not_fallen_yet() -> None:
+    caps = ((10.0, 1.0), (11.0, 0.9), (11.5, 1.0), (13.0, 0.9), (14.0, 0.8), (15.5, 1.0), (16.0, 0.9))
+    truth = Truth(tuple(line(moment, cap=cap) for moment, cap in caps))
+    assert truth.cap_fell_at(10.0, 20.0) == 11.0
+    assert truth.cap_fell_at(10.0, 20.0, held_s=2.0) == 13.0
+    assert truth.cap_fell_at(10.0, 12.9, held_s=2.0) is None
+
+
 def test_a_cap_that_was_low_from_the_start_has_not_fallen() -> None:
     truth = Truth((line(10.0, cap=0.8), line(10.5, cap=0.8), line(11.0, cap=1.0)))
     assert truth.cap_fell_at(10.2, 12.0) is None
