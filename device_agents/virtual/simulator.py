@@ -145,6 +145,10 @@ class Simulator:
             cap = physics.cap_for(temperature_c, self._profile.physics)
             state = replace(state, cpu_c=temperature_c, skin_c=temperature_c, battery_c=temperature_c, cap=cap)
         if memory_available_mb is not None:
+            if self._proc is not None:
+                # As of now: what a process held that has just ended would be available on top.
+                seen = usage.read(self._proc)
+                self._usage = replace(self._usage, anon_kb=seen.anon_kb, file_kb=seen.file_kb)
             free = sensors.free_for_processes_kb(self._profile) - self._usage.anon_kb
             wanted["apps_kb"] = max(0, free - round(memory_available_mb * 1e6 / 1024))
         self._wanted = replace(self._wanted, **wanted)

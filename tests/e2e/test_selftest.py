@@ -54,6 +54,14 @@ def test_times_memory_and_sampling_hold_on_every_phone_and_are_remembered(tmp_pa
             assert kept.value["device_kind"] == "virtual"
 
 
+def test_a_runner_that_takes_the_last_of_a_phones_memory_is_ended_and_named(tmp_path: Path, lab: RunningLab) -> None:
+    done = run(tmp_path, "--lab", lab.lab.name, "--checks", "low_memory", "--json")
+    checks = checks_of(done)
+    assert {check["device"] for check in checks} == {phone.id for phone in lab.info.phones}
+    assert all(check["ok"] for check in checks), checks
+    assert all("MB" in check["note"] for check in checks), "how much was left is told"
+
+
 def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:
     from harness.errors import UsageError
 

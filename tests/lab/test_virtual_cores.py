@@ -172,6 +172,15 @@ def test_low_memory_and_its_killer(lab: RunningLab) -> None:
     assert b"Permission denied" in lab.shell(PHONE, "dmesg").stderr
 
 
+def test_memory_of_a_process_that_has_just_ended_is_not_counted_as_held(lab: RunningLab) -> None:
+    # tail keeps all of it until the end; the phone's memory is read once a second.
+    lab.says(PHONE, "head -c 200000000 /dev/zero | tail -c 200000000 > /dev/null")
+    lab.lab.set(PHONE, memory_available_mb=500)
+    eventually(lambda: truth(lab)[-1]["anon_kb"] < 100_000)
+    found = re.search(r"MemAvailable:\s+(\d+)", lab.says(PHONE, "cat /proc/meminfo"))
+    assert found is not None and int(found[1]) * 1024 / 1e6 == pytest.approx(500, abs=50)
+
+
 def test_a_scaled_gauge_is_finer_and_faster_and_says_so_in_the_truth(lab: RunningLab) -> None:
     lab.lab.set(PHONE, battery_scale=100)
     read = "cat /sys/class/power_supply/battery/charge_counter"
