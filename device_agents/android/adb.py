@@ -1,4 +1,4 @@
-"""The adb server: which one, whether it may be talked to, and what its answers mean.
+"""The adb server: which one, whether it may be talked to, and what it has attached.
 
 Requests to the server go through adbutils' framing; transfers, and commands on phones without the shell protocol,
 through the adb binary that adbutils ships. That binary kills a server of another version without asking, so
@@ -22,7 +22,7 @@ from adbutils import adb_path
 from adbutils._adb import AdbConnection
 from adbutils.errors import AdbError, AdbTimeout
 
-from harness.errors import ErrorClass, FarmError, Permanent, Transient, UsageError
+from harness.errors import ErrorClass, Permanent, Transient, UsageError
 from harness.model import AdbEndpoint
 
 CLIENT_PROTOCOL = 41
@@ -217,40 +217,6 @@ class AdbServer:
         answer = self.ask(f"host-serial:{serial}:features")
         return frozenset() if answer.startswith("FAIL") else frozenset(answer.split(","))
 
-    def shell(self, serial: str, command: str) -> socket.socket:
-        """A connection on which the phone was asked to run a command; its answer follows the server's word for it.
-
-        Raises:
-            Transient: SERVER_LOST. What `explain` and `ready` raise.
-        """
-        for last in (False, True):
-            try:
-                connection = _Connection(self.endpoint.host, self.endpoint.port)
-            except AdbTimeout:
-                raise self.lost("no connection in time") from None
-            except AdbError as error:
-                if last:
-                    raise self.lost(str(error)) from None
-                self.ready()
-                continue
-            break
-        raw: socket.socket = connection.conn
-        raw.settimeout(_SERVER_S)
-        try:
-            connection.send_command(f"host:transport:{serial}")
-            if connection.read(4) == b"FAIL":
-                raise explain(self, serial, f"error: {connection.read_string_block()}", "a command was to start")
-            # Not adbutils' send_command, which takes no bytes that are not UTF-8 and may send a part of them only.
-            request = f"shell,v2,raw:{command}".encode("utf-8", "surrogateescape")
-            raw.sendall(f"{len(request):04x}".encode() + request)
-        except (OSError, AdbError, ValueError) as error:
-            raw.close()
-            raise explain(self, serial, str(error), "a command was to start") from None
-        except FarmError:
-            raw.close()
-            raise
-        return raw
-
     def connect(self, serial: str, *, limit_s: float = _SERVER_S) -> bool:
         """`adb connect` for a serial that is an address; True when it is connected afterwards."""
         if not is_tcp_serial(serial):
@@ -303,12 +269,11 @@ class AdbServer:
         }
         return {name: value for name, value in os.environ.items() if name not in dropped}
 
-    @contextlib.contextmanager
-    def connection(self, limit_s: float) -> Iterator[AdbConnection]:
-        """A connection to the server with `limit_s` on each read.
+    def dial(self, limit_s: float) -> AdbConnection:
+        """A connection to the server with `limit_s` on each read; the caller closes its socket.
 
         Raises:
-            ConnectionRefusedError: nothing listens.
+            ConnectionRefusedError: nothing listens. Transient: SERVER_LOST.
         """
         try:
             connection = _Connection(self.endpoint.host, self.endpoint.port)
@@ -316,15 +281,20 @@ class AdbServer:
             raise self.lost("no connection in time") from None
         except AdbError as error:
             raise ConnectionRefusedError(str(error)) from None
-        raw = connection.conn
-        raw.settimeout(limit_s)
+        connection.conn.settimeout(limit_s)
+        return connection
+
+    @contextlib.contextmanager
+    def connection(self, limit_s: float) -> Iterator[AdbConnection]:
+        """As `dial`, for the time of a block."""
+        connection = self.dial(limit_s)
         try:
             yield connection
         except TimeoutError:
             raise self.lost(f"no answer within {limit_s:g} s") from None
         finally:
             # Not connection.close(): it sleeps.
-            raw.close()
+            connection.conn.close()
 
     def _start(self) -> None:
         if self.endpoint.host not in _LOOPBACK:
@@ -363,76 +333,3 @@ class AdbServer:
 
     def _where(self) -> str:
         return f"{self.endpoint.host}:{self.endpoint.port}"
-
-
-def explain(server: AdbServer, serial: str, said: str, doing: str) -> Transient | Permanent:
-    """The typed error behind a command of the adb binary that ended without its own exit code.
-
-    Args:
-        said: standard error of the binary.
-        doing: what was cut, for the message.
-    """
-    # Lines with a star tell of a server that the binary starts by the way.
-    text = " ".join(" ".join(line for line in said.splitlines() if not line.startswith("*")).split())[-300:]
-    low = text.lower()
-    state = server.state(serial)
-    if state == "no server":
-        lost = server.lost(text or "it went away")
-        lost.device = serial
-        return lost
-    if "unauthorized" in low or state in ("unauthorized", "authorizing"):
-        return Transient(
-            f"{serial}: the phone does not accept this host's adb key",
-            error_class=ErrorClass.DEVICE_UNAUTHORIZED,
-            advice=ADVICE["unauthorized"],
-            device=serial,
-        )
-    if "no permissions" in low or "insufficient permissions" in low or state.startswith("no permissions"):
-        return Permanent(
-            f"{serial}: this user may not open the phone's USB device",
-            error_class=ErrorClass.DEVICE_OFFLINE,
-            advice=ADVICE["no permissions"],
-            device=serial,
-        )
-    if "more than one device" in low:
-        return Permanent(
-            f"{serial}: several devices have this serial",
-            error_class=ErrorClass.INTERNAL,
-            advice="disconnect one of them, or reach one of them over Wi-Fi",
-            device=serial,
-        )
-    if "offline" in low or state in ("offline", "connecting", "authorizing"):
-        return Transient(
-            f"{serial}: the phone is offline ({doing})",
-            error_class=ErrorClass.DEVICE_OFFLINE,
-            advice=ADVICE["offline"],
-            device=serial,
-        )
-    if state in ("recovery", "sideload", "bootloader", "rescue"):
-        return Permanent(
-            f"{serial}: the phone is in {state} mode",
-            error_class=ErrorClass.DEVICE_OFFLINE,
-            advice=ADVICE["recovery"],
-            device=serial,
-        )
-    back = " (it is back now)" if state == "device" else ""
-    return Transient(
-        f"{serial}: the link was lost{back} while {doing}{f': {text}' if text else ''}",
-        error_class=ErrorClass.DEVICE_LOST,
-        advice="check cable, hub and USB port",
-        device=serial,
-    )
-
-
-ADVICE: Mapping[str, str] = {
-    "unauthorized": "unlock the phone, tick Always allow and tap Allow in its USB debugging dialog (no dialog: revoke "
-    "USB debugging authorizations in Developer options, plug it in again); keys that rest for 7 days are forgotten "
-    "unless Disable adb authorization timeout is on",
-    "offline": "unplug it and plug it in again; if it stays offline, switch USB debugging off and on",
-    "no permissions": "install adb's udev rules (package android-sdk-platform-tools-common), add this user to group "
-    "plugdev, and plug the phone in again",
-    "recovery": "restart the phone into Android (adb reboot, or its menu)",
-    "unresponsive": "its shell does not answer: unplug it and plug it in again, or restart it",
-    "locked_since_boot": "unlock it once with its PIN: it was restarted and its storage is still locked",
-}
-"""What to do about a device that cannot be used, for a lab operator."""

@@ -164,7 +164,7 @@ def conditions_of(output: bytes, storage: str = DATA, before: CpuTicks | None = 
         "power_saver": switch_of(part("saver"), "low_power"),
         "uptime_s": _uptime(part("uptime")),
     }
-    zones = _cpu_zones(part("zones"))
+    zones = cpu_zones(part("zones"))
     if zones:
         found["cpu_temperature_c"] = max(zones, key=lambda zone: zone.value)
     readings = {name: found.get(name, Unavailable("the phone does not tell")) for name in CONDITION_NAMES}
@@ -226,7 +226,8 @@ def _uptime(text: bytes) -> Reading:
     return missing("/proc/uptime", "value") if value is None else Measured(value, "s", "/proc/uptime", 0.01)
 
 
-def _cpu_zones(listing: bytes) -> list[Measured]:
+def cpu_zones(listing: bytes) -> list[Measured]:
+    """The temperatures of the true CPU zones in a listing "ZONE TYPE RAW"."""
     return [
         reading
         for name, reading in parse_thermal_zones(listing).items()

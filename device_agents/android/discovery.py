@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from device_agents.android.adb import ADVICE, AdbServer, DeviceLine, endpoint_from, is_tcp_serial
+from device_agents.android.adb import AdbServer, DeviceLine, endpoint_from, is_tcp_serial
+from device_agents.android.explain import ADVICE
 from device_agents.android.facts import FACTS_SCRIPT, facts_of, is_locked_since_boot
 from device_agents.android.link import AdbLink
 from device_agents.posix.link import LinkShell

@@ -9,8 +9,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import IO, Protocol
 
-from device_agents.android.adb import AdbServer, explain
-from device_agents.android.shell_socket import FEATURE, Ending, ShellSocket
+from device_agents.android.adb import AdbServer
+from device_agents.android.explain import explain
+from device_agents.android.shell_socket import FEATURE, Ending, ShellSocket, open_shell
 from device_agents.base import ShellResult
 from device_agents.posix.link import Running, check_command_size, communicate, end_process, quoted, stalled
 from harness.errors import ErrorClass, FarmError, Transient
@@ -60,8 +61,7 @@ class AdbLink:
             # exec: the phone's shell becomes the command, which saves a process.
             command = f"export FARM_CALL={mark}; exec {command}"
             check_command_size(command, self.name)
-            connection = self._server.shell(self.name, command)
-            return _AdbRunning(self, ShellSocket(connection, stdin or b""), mark)
+            return _AdbRunning(self, ShellSocket(open_shell(self._server, self.name, command), stdin or b""), mark)
         self._server.ready()
         return _AdbRunning(self, self._process(command, stdin, mark), mark)
 

@@ -14,7 +14,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adbutils.errors import AdbError
+
+from device_agents.android.adb import AdbServer
+from device_agents.android.explain import explain
+from harness.errors import FarmError
+
 FEATURE = "shell_v2"
+"""Name of the protocol among a phone's features."""
+
+_SERVER_S = 5.0
+"""Limit of one answer of the server; it answers from memory within milliseconds."""
+
+_STARTING = "a command was to start"
 
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 _HEADER = struct.Struct("<BI")
@@ -89,6 +101,37 @@ class Reply:
         if self._refusal is not None:
             return Ending(None, b"", b"error: " + self._refusal)
         return Ending(self._exit_code, bytes(self._out[_STDOUT]), bytes(self._out[_STDERR]))
+
+
+def open_shell(server: AdbServer, serial: str, command: str) -> socket.socket:
+    """A connection on which the phone was asked to run a command; its answer follows the server's word for it.
+
+    Raises:
+        Transient: SERVER_LOST. What `explain` and `AdbServer.ready` raise.
+    """
+    try:
+        connection = server.dial(_SERVER_S)
+    except ConnectionRefusedError:
+        server.ready()
+        try:
+            connection = server.dial(_SERVER_S)
+        except ConnectionRefusedError as error:
+            raise server.lost(str(error)) from None
+    raw: socket.socket = connection.conn
+    try:
+        connection.send_command(f"host:transport:{serial}")
+        if connection.read(4) != b"OKAY":
+            raise explain(server, serial, f"error: {connection.read_string_block()}", _STARTING)
+        # Not adbutils' send_command, which takes no bytes that are not UTF-8 and may send a part of them only.
+        request = f"shell,v2,raw:{command}".encode("utf-8", "surrogateescape")
+        raw.sendall(f"{len(request):04x}".encode() + request)
+    except (OSError, AdbError, ValueError) as error:
+        raw.close()
+        raise explain(server, serial, str(error), _STARTING) from None
+    except FarmError:
+        raw.close()
+        raise
+    return raw
 
 
 class ShellSocket:

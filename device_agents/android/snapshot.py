@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from device_agents.android.conditions import LastTicks
+from device_agents.android.conditions import LastTicks, cpu_zones
 from device_agents.android.facts import sections
 from device_agents.android.telemetry import (
     parse_dumpsys_battery,
     parse_proc_meminfo,
-    parse_thermal_zones,
     parse_thermalservice,
 )
-from device_agents.android.telemetry.thermal import zone_role
 from device_agents.posix.link import Link, LinkShell
 from harness.model import Measured, Reading, Unavailable
 
@@ -68,17 +66,7 @@ def snapshot_of(output: bytes) -> dict[str, Reading]:
         **parse_proc_meminfo(parts.get("meminfo", b"")),
     }
     if not isinstance(found["cpu_temperature_c"], Measured):
-        zones = _cpu_zones(parts.get("zones", b""))
+        zones = cpu_zones(parts.get("zones", b""))
         if zones:
             found["cpu_temperature_c"] = max(zones, key=lambda zone: zone.value)
     return {name: found.get(name, Unavailable("the phone does not tell")) for name in _NAMES}
-
-
-def _cpu_zones(listing: bytes) -> list[Measured]:
-    zones = parse_thermal_zones(listing)
-    return [
-        reading
-        for name, reading in zones.items()
-        if isinstance(reading, Measured)
-        and zone_role(name.removeprefix("zone.").removesuffix(".temperature").partition("@")[0]) == "cpu"
-    ]

@@ -5,17 +5,19 @@ Makers differ in all of them; `harness.analysis.gauge_calibration` finds them ou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from harness.analysis.gauge_series import inside, sample_interval
 from harness.model import Trace
 
 CURRENT_CHANNELS = ("battery.current", "battery.current_raw")
 """In order of preference where they are read equally often; the second holds the phone's own number, without a unit."""
 
-_OFTEN = 2.0
-"""How many times as often a channel is read that is preferred for it."""
+_SLOWER = 2.0
+"""How many times the shortest interval between samples a channel may have that comes earlier in the order."""
 
 COUNTER_CHANNELS = ("battery.charge_counter", "battery.charge_counter_raw")
 
@@ -95,22 +97,18 @@ class GaugeCalibration:
 
 
 def pick(traces: Iterable[Trace], names: Sequence[str]) -> Trace | None:
-    """The one of these channels to go by: one that moves rather than one that stands still, then one that is read twice
-    as often as the others, then the first. A value that is asked for with a question that itself takes power is read
-    at the same moment of that load each time, so a few of them are not a fair sample."""
+    """The one of these channels to go by: one that moves rather than one that stands still, then the first of those
+    that are read at least half as often as the one read most often. A value that is asked for with a question that
+    itself takes power is read at the same moment of that load each time, so a few of them are not a fair sample."""
     there = {trace.channel.name: trace for trace in traces if trace.values}
     known = [there[name] for name in names if name in there]
     known = [trace for trace in known if min(trace.values) != max(trace.values)] or known
-    best = known[0] if known else None
-    for trace in known[1:]:
-        if best is not None and _samples_per_s(trace) >= _OFTEN * _samples_per_s(best):
-            best = trace
-    return best
-
-
-def _samples_per_s(trace: Trace) -> float:
-    times = trace.uptime_s
-    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
+    if not known:
+        return None
+    # One sample has no interval.
+    intervals = [sample_interval(inside(trace, (None, None))) or math.inf for trace in known]
+    often = _SLOWER * min(intervals)
+    return next(trace for trace, interval in zip(known, intervals, strict=True) if interval <= often)
 
 
 def absence(traces: Iterable[Trace], names: Sequence[str]) -> str:

@@ -120,8 +120,16 @@ def _memory(channels: Mapping[str, Trace]) -> dict[str, Reading]:
     return {
         "peak_memory_mb": peak,
         "rss_anon_mb": _at(channels, "runner.rss_anon", at, swapped.get(at, 0.0)),
-        "rss_file_mb": _at(channels, "runner.rss_file", at, 0.0),
+        "rss_file_mb": _file_memory(_at(channels, "runner.rss_file", at, 0.0)),
     }
+
+
+def _file_memory(reading: Reading) -> Reading:
+    """Linux since 6.2 counts memory in batches per CPU, so a process that has only just begun may show 0 for pages of
+    its own program (mm/memory: `struct mm_struct.rss_stat` as percpu_counter)."""
+    if isinstance(reading, Measured) and reading.value <= 0:
+        return Unavailable("the kernel had not yet counted the first pages of the runner's files")
+    return reading
 
 
 def _at(channels: Mapping[str, Trace], name: str, uptime_s: float, swapped: float) -> Reading:

@@ -80,7 +80,11 @@ def energy(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[
     """
     steady = ("--burn", "25", "--interval-ms", "500")
     scale = max(1.0, ENERGY_MINUTES / task.minutes)
-    sampling = Sampling(files_s=max(FASTEST_FILES_S, 0.9 / scale), services_s=max(FASTEST_SERVICES_S, 5.0 / scale))
+    usual = Sampling()
+    sampling = Sampling(
+        files_s=max(FASTEST_FILES_S, usual.files_s / scale),
+        services_s=max(FASTEST_SERVICES_S, usual.services_s / scale),
+    )
     charge = Workload(WorkloadKind.SUSTAINED, 1, 1, threads=1, minutes=CHARGE_MINUTES, args=steady)
     drain = Workload(WorkloadKind.BATTERY, 1, 1, threads=1, minutes=task.minutes, args=steady)
     plugged = {"charger": "ac", "charging": True, "battery_level": 60.0, "battery_scale": scale}

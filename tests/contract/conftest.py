@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from device_agents.agents import open_agent
+from device_agents.android.adb import AdbServer
 from device_agents.android.agent import AndroidAgent, sampler_text
 from device_agents.android.discovery import discover
 from device_agents.base import DeviceAgent
@@ -44,6 +45,15 @@ def android_agent(virtual_lab: RunningLab, monkeypatch: pytest.MonkeyPatch) -> I
     yield agent
     agent.jobs.reap(limit_s=20)
     agent.shell.script("rm -rf /data/local/tmp/farm", limit_s=20)
+    agent.close()
+
+
+@pytest.fixture
+def old_android_agent(virtual_lab: RunningLab, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceAgent]:
+    """A phone whose adbd does not speak the shell protocol, so that commands go through the adb binary."""
+    monkeypatch.setattr(AdbServer, "features", lambda self, serial: frozenset({"cmd"}))
+    agent = agent_of(virtual_lab, "pixel-8-pro", monkeypatch)
+    yield agent
     agent.close()
 
 

@@ -48,6 +48,26 @@ def test_exit_code_is_the_commands_own(agent: DeviceAgent, code: int) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (code, b"out\n", b"err\n")
 
 
+@pytest.mark.parametrize("text", ODD)
+def test_a_phone_without_the_shell_protocol_answers_alike(old_android_agent: DeviceAgent, text: str) -> None:
+    script = 'printf "%s" "$1"; echo err >&2; exit 7'
+    result = old_android_agent.shell.script(script, text, limit_s=10)
+    assert (result.exit_code, result.stdout, result.stderr) == (7, text.encode(), b"err\n")
+
+
+def test_standard_input_without_the_shell_protocol(old_android_agent: DeviceAgent) -> None:
+    content = bytes(range(256)) * 400
+    assert old_android_agent.shell.run(("cat",), limit_s=20, stdin=content).stdout == content
+    assert old_android_agent.shell.run(("cat",), limit_s=10).stdout == b""
+
+
+def test_a_command_that_hangs_without_the_shell_protocol_is_ended(old_android_agent: DeviceAgent) -> None:
+    with pytest.raises(FarmError):
+        old_android_agent.shell.script("exec sleep 7654", limit_s=1.0)
+    left = old_android_agent.shell.script("ps -A -o ARGS | grep -c '^sleep 7654'", limit_s=10)
+    assert left.stdout.strip() == b"0"
+
+
 def test_unknown_command_is_127(agent: DeviceAgent) -> None:
     result = agent.shell.run(("no-such-command-here",), limit_s=10)
     assert result.exit_code == 127

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(calibration.compiler_for(host_abi()) is None, re
 
 BY_THE_CLOCK_OF_THE_HOST = {
     "itl_asked",
+    "sampler_memory_fast",
     "sampler_memory_gap",
     "sampler_files_gap",
     "clock_start",

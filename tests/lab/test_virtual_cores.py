@@ -173,8 +173,11 @@ def test_low_memory_and_its_killer(lab: RunningLab) -> None:
 
 
 def test_memory_of_a_process_that_has_just_ended_is_not_counted_as_held(lab: RunningLab) -> None:
-    # tail keeps all of it until the end; the phone's memory is read once a second.
-    lab.says(PHONE, "head -c 200000000 /dev/zero | tail -c 200000000 > /dev/null")
+    # tail keeps what it was given until the end of its input.
+    hold = "{ head -c 200000000 /dev/zero; exec sleep 1006; } | tail -c 200000000"
+    holding = lab.says(PHONE, f"setsid nohup sh -c '{hold}' > /dev/null 2>&1 < /dev/null & echo $!")
+    eventually(lambda: truth(lab)[-1]["anon_kb"] > 150_000)
+    lab.says(PHONE, f"kill -KILL -{holding}")
     lab.lab.set(PHONE, memory_available_mb=500)
     eventually(lambda: truth(lab)[-1]["anon_kb"] < 100_000)
     found = re.search(r"MemAvailable:\s+(\d+)", lab.says(PHONE, "cat /proc/meminfo"))

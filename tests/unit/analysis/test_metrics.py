@@ -110,6 +110,14 @@ def test_peak_is_the_kernels_mark_where_nothing_is_swapped() -> None:
     assert value(found["rss_file_mb"]) == 180
 
 
+def test_file_memory_that_the_kernel_has_not_counted_yet_is_not_zero() -> None:
+    found = metrics(
+        trace("runner.vm_hwm", [(1, 0.4)]), trace("runner.vm_rss", [(1, 0.4)]), trace("runner.rss_file", [(1, 0)])
+    )
+    assert value(found["peak_memory_mb"]) == 0.4
+    assert "not yet counted" in reason(found["rss_file_mb"])
+
+
 def test_swapped_memory_counts_for_the_peak_and_for_anonymous_memory() -> None:
     found = metrics(
         trace("runner.vm_hwm", [(1, 400), (2, 400)]),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from device_agents.android.adb import AdbServer, DeviceLine, endpoint_from, explain, is_tcp_serial, parse_devices
+from device_agents.android.adb import AdbServer, DeviceLine, endpoint_from, is_tcp_serial, parse_devices
 from device_agents.android.discovery import _Seen, merge
+from device_agents.android.explain import explain
 from harness.errors import ErrorClass, Permanent, Transient, UsageError
 from harness.model import AdbEndpoint, DeviceFacts, DeviceKind, DeviceState
 

@@ -150,6 +150,11 @@ def test_a_sampler_that_is_slow_does_not_hold() -> None:
     assert not checks["sampler_memory_rate"].ok and checks["sampler_files_rate"].ok
 
 
+def test_a_sampler_that_never_reads_memory_at_its_quick_rate_does_not_hold() -> None:
+    checks = by_name(judges.judge_sampler("pixel", {"timing": seen(step_s=0.24)}))
+    assert not checks["sampler_memory_fast"].ok and checks["sampler_memory_rate"].ok
+
+
 @pytest.mark.parametrize(
     "runs", [{}, {"timing": seen(error=ErrorClass.CRASHED)}, {"timing": seen(attempt=0, error=None)}]
 )
