@@ -11,12 +11,16 @@ import itertools
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 from android_runner.calibration import PROGRAM
 from device_agents.base import DeviceAgent, JobSpec, Sampling
 from harness import limits
 from harness.errors import ErrorClass, FarmError, Transient
+from harness.model import Artifact
 from harness.plan import ResolvedDevice
 from harness.selftest.checks import Check, at_least, not_run
 from harness.selftest.runs import Bench
@@ -26,8 +30,8 @@ LEAST = 0.99
 PAIRS = 24
 SLICE_S = 0.5
 WORK_MS = 5.0
-SECONDS = 2 * PAIRS * SLICE_S + 4.0
-"""Of the runner: it begins before the first slice and ends after the last."""
+AROUND_S = 4.0
+"""The runner begins before the first slice and ends after the last."""
 
 FAST = Sampling(memory_s=0.1, files_s=0.1, memory_calm_s=0.1)
 """Ten times a second, files too: more than a measurement asks for."""
@@ -46,7 +50,9 @@ def _device(bench: Bench, device: ResolvedDevice) -> Check:
         if holder is not None:
             return not_run("observer", device.id, f"in use by {holder.owner}")
         try:
-            return _judge(device.id, _slices(bench, device, agent))
+            runner = bench.build_for(device.facts.abis[0]).artifact
+            found = slices(agent, runner, bench.work_dir, owner=bench.keeper.owner, cancel=bench.cancel)
+            return _judge(device.id, found.pairs)
         finally:
             bench.keeper.release(device, agent)
     except FarmError as error:
@@ -56,7 +62,6 @@ def _device(bench: Bench, device: ResolvedDevice) -> Check:
 
 
 def _judge(device_id: str, pairs: Sequence[tuple[float, float]]) -> Check:
-    """`pairs`: tokens per second with and without the sampler, each pair taken one right after the other."""
     if not pairs:
         return not_run("observer", device_id, "no slice of the run holds any work")
     ratios = sorted(with_it / without for with_it, without in pairs)
@@ -84,39 +89,52 @@ done
 say"""
 
 
-def _slices(bench: Bench, device: ResolvedDevice, agent: DeviceAgent) -> list[tuple[float, float]]:
-    """Tokens per second with and without the sampler, pair by pair.
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """`pairs`: tokens per second with and without the sampler, each pair taken one right after the other; `samples`:
+    what the sampler wrote meanwhile."""
+
+    pairs: Sequence[tuple[float, float]]
+    samples: bytes
+
+
+def slices(
+    agent: DeviceAgent, runner: Artifact, work_dir: Path, *, pairs: int = PAIRS, owner: str = "", cancel: Event
+) -> Slices:
+    """Run the calibration runner on a device and hold its sampler every other half second.
+
+    Args:
+        runner: the calibration runner for the device's ABI. work_dir: for what is collected. owner: of the job.
+        cancel: set to end it early.
 
     Raises:
-        Transient: the runner or the sampler did not do its part.
+        Transient: the runner or the sampler did not do its part; what the agent raises.
     """
-    build = bench.build_for(device.facts.abis[0])
-    folder = agent.files.ensure(
-        build.artifact, keep=frozenset(), limit_s=limits.deploy_limit_s(build.artifact), progress=None
-    ).path
+    folder = agent.files.ensure(runner, keep=frozenset(), limit_s=limits.deploy_limit_s(runner), progress=None).path
+    seconds = 2 * pairs * SLICE_S + AROUND_S
     spec = JobSpec(
         key="observer",
-        argv=(f"{folder}/{PROGRAM}", "--work-ms", f"{WORK_MS:g}", "--seconds", f"{SECONDS:g}"),
+        argv=(f"{folder}/{PROGRAM}", "--work-ms", f"{WORK_MS:g}", "--seconds", f"{seconds:g}"),
         env={},
         cwd=folder,
-        limit_s=SECONDS + limits.SHELL_S,
+        limit_s=seconds + limits.SHELL_S,
         sampling=FAST,
-        owner=bench.keeper.owner,
+        owner=owner,
     )
     handle = agent.jobs.start(spec, limit_s=limits.SHELL_S)
     try:
-        words = (handle.folder, str(PAIRS), f"{SLICE_S:g}")
-        told = agent.shell.script(_TOGGLE, *words, limit_s=SECONDS + limits.SHELL_S)
+        words = (handle.folder, str(pairs), f"{SLICE_S:g}")
+        told = agent.shell.script(_TOGGLE, *words, limit_s=seconds + limits.SHELL_S)
         if told.exit_code != 0:
             raise _no_rate("its sampler was not found")
         while (state := agent.jobs.poll(handle, limit_s=limits.SHELL_S, wait_s=5.0)).phase == "running":
-            if bench.cancel.is_set():
+            if cancel.is_set():
                 raise _no_rate("it was ended")
         if state.phase == "lost":
             raise _no_rate(state.detail)
-        output = agent.jobs.collect(handle, bench.work_dir / spec.key, limit_s=limits.COLLECT_S)
+        output = agent.jobs.collect(handle, work_dir / spec.key, limit_s=limits.COLLECT_S)
         changes = [float(line) for line in told.stdout.decode("ascii", "replace").split()]
-        return pairs_of(output.files["stdout"].read_bytes(), changes)
+        return Slices(pairs_of(output.files["stdout"].read_bytes(), changes), output.files["samples"].read_bytes())
     finally:
         agent.jobs.end(handle, limit_s=limits.SHELL_S)
 
