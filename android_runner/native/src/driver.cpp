@@ -80,15 +80,11 @@ class Driver {
     if (request_.kind == Kind::kLoad) return;
     turns_ = request_.turns;
     if (!request_.text.empty()) turns_ = {backend_.tokenize(request_.text)};
-    std::int64_t needed = 0;
     for (const auto& turn : turns_) {
       if (turn.empty()) throw Failure(failure_class::kBadRequest, "the text has no tokens");
       check_ids(turn, "the prompt");
-      needed += static_cast<std::int64_t>(turn.size()) + request_.gen_tokens;
     }
-    if (request_.kind == Kind::kThroughput) {
-      needed = std::max<std::int64_t>(static_cast<std::int64_t>(turns_[0].size()), request_.gen_tokens + 1);
-    }
+    const std::int64_t needed = context_needed(request_, turns_);
     check_ids(request_.forced, "the forced tokens");
     if (loaded_.context > 0 && needed > loaded_.context) {
       throw Failure(failure_class::kContextTooSmall, std::to_string(needed) + " tokens are asked for, the context has " +

@@ -24,11 +24,11 @@ inline constexpr const char* kRuntimeFailed = "runtime_failed";
 
 class Failure : public std::runtime_error {
  public:
-  Failure(const char* klass, const std::string& message) : std::runtime_error(message), klass_(klass) {}
-  const char* klass() const { return klass_; }
+  Failure(std::string klass, const std::string& message) : std::runtime_error(message), klass_(std::move(klass)) {}
+  const std::string& klass() const { return klass_; }
 
  private:
-  const char* klass_;
+  std::string klass_;
 };
 
 }  // namespace farm

@@ -86,11 +86,11 @@ class Reader {
     switch (peek()) {
       case '{': return object(depth);
       case '[': return array(depth);
-      case '"': return Value(Value::Any(string()));
-      case 't': if (take("true")) return Value(Value::Any(true)); break;
-      case 'f': if (take("false")) return Value(Value::Any(false)); break;
+      case '"': return Value(string());
+      case 't': if (take("true")) return Value(true); break;
+      case 'f': if (take("false")) return Value(false); break;
       case 'n': if (take("null")) return Value(); break;
-      default: return number();
+      default: if (peek() == '-' || (peek() >= '0' && peek() <= '9')) return number();
     }
     fail("no value");
   }
@@ -101,7 +101,7 @@ class Reader {
     skip_space();
     if (peek() == '}') {
       ++at_;
-      return Value(Value::Any(std::move(members)));
+      return Value(std::move(members));
     }
     for (;;) {
       skip_space();
@@ -116,7 +116,7 @@ class Reader {
         continue;
       }
       expect('}', "an object does not end");
-      return Value(Value::Any(std::move(members)));
+      return Value(std::move(members));
     }
   }
 
@@ -126,7 +126,7 @@ class Reader {
     skip_space();
     if (peek() == ']') {
       ++at_;
-      return Value(Value::Any(std::move(items)));
+      return Value(std::move(items));
     }
     for (;;) {
       items.push_back(any(depth + 1));
@@ -136,7 +136,7 @@ class Reader {
         continue;
       }
       expect(']', "an array does not end");
-      return Value(Value::Any(std::move(items)));
+      return Value(std::move(items));
     }
   }
 
@@ -227,12 +227,12 @@ class Reader {
     if (whole) {
       std::int64_t value = 0;
       const auto done = std::from_chars(word.data(), word.data() + word.size(), value);
-      if (done.ec == std::errc()) return Value(Value::Any(value));
+      if (done.ec == std::errc()) return Value(value);
     }
     // Not from_chars: the C++ library of older NDKs has it for integers only.
     const double value = std::strtod(word.c_str(), nullptr);
     if (!std::isfinite(value)) fail("a number that is too large");
-    return Value(Value::Any(value));
+    return Value(value);
   }
 
   std::string_view text_;

@@ -28,7 +28,13 @@ class Value {
   using Any = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Array, Object>;
 
   Value() = default;
-  explicit Value(Any any) : any_(std::move(any)) {}
+  // Each kind by itself: gcc 12 takes the move of a whole variant for a use of what it does not hold.
+  explicit Value(bool value) : any_(value) {}
+  explicit Value(std::int64_t value) : any_(value) {}
+  explicit Value(double value) : any_(value) {}
+  explicit Value(std::string value) : any_(std::move(value)) {}
+  explicit Value(Array value) : any_(std::move(value)) {}
+  explicit Value(Object value) : any_(std::move(value)) {}
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(any_); }
   const bool* boolean() const { return std::get_if<bool>(&any_); }

@@ -13,6 +13,7 @@
 #include "driver.h"
 #include "events.h"
 #include "failure.h"
+#include "fatal.h"
 #include "json.h"
 #include "request.h"
 
@@ -32,8 +33,8 @@ std::string content_of(const char* path) {
   return text;
 }
 
-int failed(farm::Events* events, const char* klass, const std::string& message) {
-  std::fprintf(stderr, "farm-runner: %s: %s\n", klass, message.c_str());
+int failed(farm::Events* events, const std::string& klass, const std::string& message) {
+  std::fprintf(stderr, "farm-runner: %s: %s\n", klass.c_str(), message.c_str());
   try {
     std::unique_ptr<farm::Events> spare;
     if (events == nullptr) {
@@ -64,6 +65,7 @@ int measured(const char* path) {
   try {
     const farm::Request request = farm::parse_request(content_of(path));
     events = std::make_unique<farm::Events>(request.output);
+    farm::set_fatal_events(events.get());
     const std::unique_ptr<farm::Backend> backend = farm::make_backend();
     farm::run(request, *backend, *events);
     return 0;

@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -213,6 +214,16 @@ Request parse_request(std::string_view text) {
   request.seconds_limit = limits.number("seconds", 0);
   request.output = top.text("output", request.output);
   return request;
+}
+
+std::int64_t context_needed(const Request& request, const std::vector<std::vector<Token>>& turns) {
+  if (request.kind == Kind::kLoad) return 1;
+  const auto size = [](const std::vector<Token>& turn) { return static_cast<std::int64_t>(turn.size()); };
+  const std::int64_t first = turns.empty() ? static_cast<std::int64_t>(request.text.size()) : size(turns[0]);
+  if (request.kind == Kind::kThroughput) return std::max<std::int64_t>(first, request.gen_tokens + 1);
+  std::int64_t needed = first + request.gen_tokens;
+  for (std::size_t index = 1; index < turns.size(); ++index) needed += size(turns[index]) + request.gen_tokens;
+  return needed;
 }
 
 const char* name_of(Kind kind) {

@@ -42,6 +42,7 @@ struct Request {
   std::uint64_t seed = 0;
 
   int threads = 1;
+  // Tokens; 0: what the workload needs.
   int context = 0;
   int batch = 0;
   std::string kv_type;
@@ -60,6 +61,9 @@ struct Request {
 // The request in a JSON text. Throws Failure: bad_request (what, in which field) or contract_unsupported. Fields that are
 // not known are ignored.
 Request parse_request(std::string_view text);
+
+// Tokens that must fit into the cache at once; for a text at most one token per byte is counted.
+std::int64_t context_needed(const Request& request, const std::vector<std::vector<Token>>& turns);
 
 const char* name_of(Kind kind);
 const char* name_of(LoadMode mode);

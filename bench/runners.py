@@ -1,0 +1,229 @@
+"""The runner of our own against the stock tools: the same model, the same work, one process after the other.
+
+On this machine itself, without a phone between: `farm-runner` with llama.cpp's library and llama.cpp's own programs, all
+from one package, started through the same loader. Decode and prefill rate against llama-bench, time to first token
+against llama-server; they alternate, and each value is the median over the rounds of the ratio of two neighbours. The
+runner's own cost per token is what passes between a token and the next besides the library's work and choosing the
+token over the vocabulary.
+
+Asked (the project's own limits): rates and time to first token within 2 %, own cost at most 20 µs per token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common import Finding, finding, main, say
+
+from android_runner.prompt import token_ids
+from harness.errors import ErrorClass, Permanent
+from harness.supply import debian_tools, models, native_build
+
+SHARE = 0.02
+OWN_COST_US = 20.0
+LIMIT_S = 600.0
+PORT = 21_987
+VOCABULARY = 49_152
+T = TypeVar("T")
+
+
+def call(words: Sequence[str]) -> str:
+    """Standard output of a command.
+
+    Raises:
+        Permanent: it failed.
+    """
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=LIMIT_S, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise Permanent(f"{words[0]}: {done.stderr.strip()[-300:]}", error_class=ErrorClass.RUNNER_FAILED)
+    return done.stdout
+
+
+class Rivals:
+    """Each way to do the same work with one model."""
+
+    def __init__(self, model: Path, folder: Path, chosen: argparse.Namespace) -> None:
+        self._model = str(model)
+        self._folder = folder
+        self._chosen = chosen
+        self._own = native_build.host_command("llama.cpp")
+        self.own_cost_us: list[float] = []
+
+    def own(self, workload: Mapping[str, object]) -> list[dict[str, Any]]:
+        """Events of one run of our runner."""
+        request = {
+            "contract": "1.0",
+            "model": {"path": self._model},
+            "workload": {"prompt": token_ids(self._chosen.prompt, VOCABULARY), **workload},
+            "threads": self._chosen.threads,
+        }
+        path = self._folder / "request.json"
+        path.write_text(json.dumps(request), encoding="utf-8")
+        return [json.loads(line) for line in call([*self._own, str(path)]).splitlines()]
+
+    def own_rates(self) -> dict[str, float]:
+        """Prefill and decode in tokens per second."""
+        gen = self._chosen.gen
+        events = self.own({"kind": "throughput", "gen_tokens": gen, "repeats": self._chosen.repeats})
+        prefill, decode, kind, begun, tokens = [], [], "", 0, []
+        for event in events:
+            if event["event"] == "turn":
+                kind, tokens = event["what"], []
+            elif event["event"] == "prefill_begin":
+                begun = event["t"]
+            elif event["event"] == "prefill_end" and kind == "prefill":
+                prefill.append(event["tokens"] / (event["t"] - begun) * 1e9)
+            elif event["event"] == "token":
+                tokens.append(event["t"])
+            elif event["event"] == "own_times" and kind == "decode":
+                # From the first token's own decode on, as llama-bench counts.
+                decode.append(gen / (tokens[-1] - begun) * 1e9)
+                besides = tokens[-1] - begun - event["taking_ns"] - event["choosing_ns"]
+                self.own_cost_us.append(besides / gen / 1e3)
+        return {"prefill": statistics.median(prefill), "decode": statistics.median(decode)}
+
+    def bench_rates(self) -> dict[str, float]:
+        """The same by llama-bench."""
+        words = [*debian_tools.host_command("llama-bench"), "-m", self._model, "-o", "jsonl"]
+        words += ["-p", str(self._chosen.prompt), "-n", str(self._chosen.gen), "-r", str(self._chosen.repeats)]
+        words += ["-t", str(self._chosen.threads)]
+        rates = {}
+        for line in call(words).splitlines():
+            if line.startswith("{"):
+                row = json.loads(line)
+                name, count = ("decode", row["n_gen"]) if row["n_gen"] else ("prefill", row["n_prompt"])
+                rates[name] = count / statistics.median(row["samples_ns"]) * 1e9
+        return rates
+
+    def own_ttft(self) -> float:
+        """Median milliseconds from the request to its first token, over several requests of one process."""
+        found: list[float] = []
+        begun = 0
+        for event in self.own({"kind": "sustained", "gen_tokens": 2, "seconds": self._chosen.seconds}):
+            if event["event"] == "prefill_begin":
+                begun = event["t"]
+            elif event["event"] == "token" and event["index"] == 0:
+                found.append((event["t"] - begun) / 1e6)
+        return _median(found)
+
+    def server_ttft(self) -> float:
+        """The same by llama-server's own timings."""
+        words = [*debian_tools.host_command("llama-server"), "-m", self._model, "--host", "127.0.0.1"]
+        words += [
+            "--port",
+            str(PORT),
+            "-t",
+            str(self._chosen.threads),
+            "-c",
+            str(self._chosen.prompt + 256),
+            "-np",
+            "1",
+        ]
+        server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            self._await(server)
+            until = time.monotonic() + self._chosen.seconds
+            found = [self._request()]
+            while time.monotonic() < until:
+                found.append(self._request())
+            return _median(found)
+        finally:
+            server.kill()
+            server.wait()
+
+    def _await(self, server: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + LIMIT_S
+        while time.monotonic() < until and server.poll() is None:
+            with suppress(urllib.error.URLError, ConnectionError):
+                if urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=5).status == 200:  # noqa: S310
+                    return
+            time.sleep(0.05)
+        raise Permanent("llama-server did not get ready", error_class=ErrorClass.RUNNER_FAILED)
+
+    def _request(self) -> float:
+        body = {
+            "prompt": token_ids(self._chosen.prompt, VOCABULARY),
+            "n_predict": 2,
+            "stream": True,
+            "timings_per_token": True,
+            "cache_prompt": False,
+            "ignore_eos": True,
+            "temperature": 0,
+        }
+        request = urllib.request.Request(  # noqa: S310
+            f"http://127.0.0.1:{PORT}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:  # noqa: S310
+            for line in answer:
+                if line.startswith(b"data:") and b'"timings"' in line:
+                    timings = json.loads(line[5:])["timings"]
+                    return float(timings["prompt_ms"]) + float(timings["predicted_ms"])
+        raise Permanent("llama-server gave no timings", error_class=ErrorClass.OUTPUT_GARBAGE)
+
+
+def _median(found: Sequence[float]) -> float:
+    # The first request of a process touches memory that the others find there.
+    return statistics.median(found[1:] or found)
+
+
+def neighbours(rounds: int, one: Callable[[], T], other: Callable[[], T]) -> list[tuple[T, T]]:
+    """What both gave, round by round: A B, then B A."""
+    found = []
+    for number in range(rounds):
+        if number % 2:
+            second = other()
+            found.append((one(), second))
+        else:
+            found.append((one(), other()))
+        say(f"  round {number + 1} of {rounds}: {found[-1]}")
+    return found
+
+
+def program(chosen: argparse.Namespace) -> list[Finding]:
+    """All comparisons."""
+    model = models.make(chosen.family, chosen.quant).path
+    with tempfile.TemporaryDirectory(prefix="farm-runners-") as folder:
+        rivals = Rivals(model, Path(folder), chosen)
+        rates = neighbours(chosen.rounds, rivals.own_rates, rivals.bench_rates)
+        ttft = neighbours(chosen.rounds, rivals.own_ttft, rivals.server_ttft)
+    found: list[Finding] = []
+    for name in ("decode", "prefill"):
+        values = [own[name] / stock[name] for own, stock in rates]
+        found += _within(f"{name} rate: own / llama-bench", values)
+    found += _within("time to first token: own / llama-server", [own / stock for own, stock in ttft])
+    found.append(finding("own cost per token", rivals.own_cost_us, "µs", limit=OWN_COST_US))
+    return found
+
+
+def _within(what: str, values: Sequence[float]) -> list[Finding]:
+    """The ratio, and its distance from 1 against the limit."""
+    away = abs(statistics.median(values) - 1)
+    return [finding(what, values), finding("  distance from 1", [away], "", limit=SHARE)]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Options of this program."""
+    parser.add_argument("--family", default="SmolLM2-135M", help="[default: SmolLM2-135M]")
+    parser.add_argument("--quant", default="Q4_K_M", help="[default: Q4_K_M]")
+    parser.add_argument("--prompt", type=int, default=256, help="prompt tokens  [default: 256]")
+    parser.add_argument("--gen", type=int, default=128, help="generated tokens  [default: 128]")
+    parser.add_argument("--threads", type=int, default=1, help="[default: 1]")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions in one process  [default: 3]")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of requests in one process  [default: 6]")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each comparison  [default: 7]")
+
+
+if __name__ == "__main__":
+    main(program, sys.modules[__name__].__doc__ or "", options)
