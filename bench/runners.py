@@ -1,7 +1,7 @@
 """The runner of our own against the stock tools: the same model, the same work, one process after the other.
 
-On this machine itself, without a phone between: `farm-runner` with llama.cpp's library and llama.cpp's own programs, all
-from one package, started through the same loader. Decode and prefill rate against llama-bench, time to first token
+On this machine itself, without a phone between: `farm-runner` with llama.cpp's library and llama.cpp's own programs,
+all from one package, started through the same loader. Decode and prefill rate against llama-bench, time to first token
 against llama-server; they alternate, and each value is the median over the rounds of the ratio of two neighbours. The
 runner's own cost per token is what passes between a token and the next besides the library's work and choosing the
 token over the vocabulary.
@@ -147,7 +147,7 @@ class Rivals:
         until = time.monotonic() + LIMIT_S
         while time.monotonic() < until and server.poll() is None:
             with suppress(urllib.error.URLError, ConnectionError):
-                if urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=5).status == 200:  # noqa: S310
+                if urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=5).status == 200:
                     return
             time.sleep(0.05)
         raise Permanent("llama-server did not get ready", error_class=ErrorClass.RUNNER_FAILED)
@@ -162,10 +162,10 @@ class Rivals:
             "ignore_eos": True,
             "temperature": 0,
         }
-        request = urllib.request.Request(  # noqa: S310
+        request = urllib.request.Request(
             f"http://127.0.0.1:{PORT}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
             for line in answer:
                 if line.startswith(b"data:") and b'"timings"' in line:
                     timings = json.loads(line[5:])["timings"]
