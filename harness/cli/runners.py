@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from harness.cli.supply_view import COLUMNS, Row, beside, chosen, examine
 
 if TYPE_CHECKING:
     from harness.model import Runner
+    from harness.supply.native_build import Built
 
 _OUT_HELP = "Folder.  [default: runners/ beside the inventory]"
 
@@ -24,24 +27,73 @@ def runners() -> None:
 
 
 @runners.command()
-@click.option("--target", type=click.Choice(["host"]), default="host", show_default=True, help="Machine to build for.")
+@click.option(
+    "--target", type=click.Choice(["host", "android-arm64"]), default="host", show_default=True, help="Build for what."
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["llama.cpp", "executorch"]),
+    default="llama.cpp",
+    show_default=True,
+    help="Runtime inside the runner.",
+)
+@click.option("--isa", metavar="VARIANT", help="Instruction set of arm64, e.g. armv8.2-a+dotprod.")
+@click.option(
+    "--from-source", is_flag=True, help="llama.cpp from its source, for this host itself; takes minutes, once."
+)
+@click.option("--stock", is_flag=True, help="llama.cpp's own programs for this host in place of farm's runner.")
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Parallel compilations.  [default: one per core]")
 @click.option("--again", is_flag=True, help="Build even if there is a build.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help=_OUT_HELP)
 @click.pass_obj
-def build(context: Context, target: str, jobs: int | None, again: bool, out: Path | None) -> None:
-    """Build llama.cpp from its source for this host; takes minutes, once."""
-    import os
+def build(
+    context: Context,
+    target: str,
+    runtime: str,
+    isa: str | None,
+    from_source: bool,
+    stock: bool,
+    jobs: int | None,
+    again: bool,
+    out: Path | None,
+) -> None:
+    """Build farm's runner around a runtime, or (--stock) llama.cpp's own programs.
 
-    from harness.supply import host_build
+    For the host it is built against Debian's llama.cpp or the ExecuTorch wheel and runs on the virtual phones; for
+    android-arm64 from llama.cpp's source, with the Android NDK of ANDROID_NDK_HOME, else with ziglang.
+    """
+    from harness.errors import UsageError
     from harness.supply.folders import place
+
+    jobs = jobs or os.cpu_count() or 1
 
     def say(text: str) -> None:
         if context.verbosity >= 0:
-            click.echo(f"llama.cpp for this {target}: {text}", err=True)
+            click.echo(f"{runtime} for {target}: {text}", err=True)
 
-    built = host_build.build(jobs=jobs or os.cpu_count() or 1, again=again, say=say)
-    _done(context, place(built, (out or beside(context, "runners")) / host_build.NAME))
+    if stock:
+        from harness.supply import host_build
+
+        if target != "host" or runtime != "llama.cpp" or isa or from_source:
+            raise UsageError(
+                "--stock is llama.cpp for this host: leave --target, --runtime, --isa and --from-source out"
+            )
+        built = host_build.build(jobs=jobs, again=again, say=say)
+        _done(context, place(built, (out or beside(context, "runners")) / host_build.NAME))
+        return
+    from harness.supply import native_build
+
+    made = native_build.build(target, runtime, isa=isa, from_source=from_source, jobs=jobs, again=again, say=say)
+    folder = place(made.folder, (out or beside(context, "runners")) / made.id)
+    _done(context, folder, _entry(context, made, folder))
+
+
+def _entry(context: Context, made: Built, folder: Path) -> dict[str, str]:
+    """The build's entry in an inventory; the path relative to the inventory where it is below it."""
+    base = context.inventory.resolve().parent
+    where = folder.resolve()
+    path = str(where.relative_to(base)) if where.is_relative_to(base) else str(where)
+    return {"id": made.id, "runtime": made.runtime, "platform": made.platform, "abi": made.abi, "path": path}
 
 
 @runners.command()
@@ -64,12 +116,16 @@ def fetch(context: Context, ids: tuple[str, ...], virtual: bool, refresh: bool, 
     _done(context, place(folder, (out or beside(context, "runners")) / folder.name))
 
 
-def _done(context: Context, folder: Path) -> None:
+def _done(context: Context, folder: Path, entry: Mapping[str, str] | None = None) -> None:
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     if context.json:
-        click.echo(json.dumps({"runners": [{"path": str(folder), "size": size}]}, ensure_ascii=False))
-    else:
-        click.echo(f"{folder}  {size / 1e6:.1f} MB")
+        told = {"path": str(folder), "size": size, **({"inventory": dict(entry)} if entry else {})}
+        click.echo(json.dumps({"runners": [told]}, ensure_ascii=False))
+        return
+    click.echo(f"{folder}  {size / 1e6:.1f} MB")
+    if entry:
+        words = ", ".join(f"{key}: {value}" for key, value in entry.items())
+        click.echo(f"in the inventory, below runners:\n  - {{{words}}}")
 
 
 @runners.command(name="list")

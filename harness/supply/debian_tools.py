@@ -20,12 +20,15 @@ from harness.errors import ErrorClass, Permanent
 from harness.supply.folders import cache_dir, locked, new_folder, runners_dir, told
 
 PACKAGE = "llama.cpp-tools"
+LIBRARY_PACKAGE = "libllama-dev"
 PROGRAMS = ("llama-bench", "llama-server")
 
 _C_LIBRARY = ("libc.so.", "libm.so.", "libpthread.so.", "libdl.so.", "librt.so.", "libresolv.so.", "ld-linux")
 """Libraries that belong to the phone's own root file system (package libc6)."""
 
 _TOOL_LIMIT_S = 3600.0
+_BUILD_ADVICE = "build llama.cpp from its source: farm runners build --stock"
+_VERSIONS = "packages.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,7 @@ def machine() -> Machine:
     """
     reason = why_unavailable()
     if reason:
-        raise Permanent(
-            reason, error_class=ErrorClass.RUNNER_MISSING, advice="build llama.cpp: farm runners build --target host"
-        )
+        raise Permanent(reason, error_class=ErrorClass.RUNNER_MISSING, advice=_BUILD_ADVICE)
     return _MACHINES[platform.machine()]
 
 
@@ -68,13 +69,17 @@ def _root() -> Path:
     return cache_dir() / f"debian-{PACKAGE}"
 
 
-def is_unpacked() -> bool:
-    """Whether Debian's programs are in the cache already."""
-    return (_root() / "packages.json").is_file()
+def is_unpacked(*, headers: bool = False) -> bool:
+    """Whether Debian's programs are in the cache already (`headers`: and what compiles against their libraries)."""
+    versions = _root() / _VERSIONS
+    return versions.is_file() and (not headers or f'"{LIBRARY_PACKAGE}"' in versions.read_text(encoding="utf-8"))
 
 
-def unpacked(*, refresh: bool = False) -> Path:
+def unpacked(*, refresh: bool = False, headers: bool = False) -> Path:
     """The folder with Debian's llama.cpp programs and all they need, fetched when it is not there.
+
+    Args:
+        headers: with headers and link names of the libraries, always of the same version as the programs.
 
     Raises:
         device_agents.virtual.errors.LabUnsupported: the packages cannot be fetched.
@@ -82,11 +87,11 @@ def unpacked(*, refresh: bool = False) -> Path:
     machine()
     root = _root()
     with told(str(root)), locked(cache_dir() / "debian-tools.lock"):
-        if refresh or not is_unpacked():
+        if refresh or not is_unpacked(headers=headers):
             with new_folder(root) as part:
-                packages = debian.fetch([PACKAGE], part)
+                packages = debian.fetch([PACKAGE, LIBRARY_PACKAGE], part)
                 versions = {package.name: package.version for package in packages}
-                (part / "packages.json").write_text(json.dumps(versions, indent=1, sort_keys=True), encoding="utf-8")
+                (part / _VERSIONS).write_text(json.dumps(versions, indent=1, sort_keys=True), encoding="utf-8")
     return root
 
 
@@ -97,10 +102,15 @@ def _library_dirs(root: Path, host: Machine) -> tuple[Path, Path]:
 
 def host_command(program: str, *, refresh: bool = False) -> tuple[str, ...]:
     """The words that start Debian's `program` on this host, whatever its C library."""
-    host = machine()
     root = unpacked(refresh=refresh)
-    llama, base = _library_dirs(root, host)
-    return (str(base / host.loader), "--library-path", f"{llama}:{base}", str(root / "usr" / "bin" / program))
+    return (*loader_command(), str(root / "usr" / "bin" / program))
+
+
+def loader_command() -> tuple[str, ...]:
+    """The words before a program that start it with the unpacked libraries, which must be there."""
+    host = machine()
+    llama, base = _library_dirs(_root(), host)
+    return (str(base / host.loader), "--library-path", f"{llama}:{base}")
 
 
 def runner_folder(*, refresh: bool = False) -> Path:
@@ -113,29 +123,47 @@ def runner_folder(*, refresh: bool = False) -> Path:
     """
     host = machine()
     target = runners_dir() / f"llama.cpp-{host.abi}"
-    if refresh or not target.is_dir():
+    if refresh or not target.is_dir() or _is_older(target):
         with told(str(target)):
-            _assemble(target, host, refresh=refresh)
+            root = unpacked(refresh=refresh)
+            with locked(cache_dir() / "runner-folder.lock"), new_folder(target) as part:
+                assemble([root / "usr" / "bin" / name for name in PROGRAMS], part)
     return target
 
 
-def _assemble(target: Path, host: Machine, *, refresh: bool) -> None:
-    root = unpacked(refresh=refresh)
-    with locked(cache_dir() / "runner-folder.lock"), new_folder(target) as part:
-        plugins = sorted((root / "usr" / "lib" / host.multiarch / "ggml").glob("backends*/libggml-*.so"))
-        programs = [root / "usr" / "bin" / name for name in PROGRAMS]
-        missing = [file.name for file in programs if not file.is_file()] or ([] if plugins else ["libggml-cpu-*.so"])
-        if missing:
-            raise Permanent(
-                f"Debian's {PACKAGE} has no {', '.join(missing)}",
-                error_class=ErrorClass.RUNNER_INVALID,
-                advice="build llama.cpp: farm runners build --target host",
-            )
-        for file in [*programs, *plugins]:
-            shutil.copy2(file, part / file.name)
-        for name, library in _needed([*programs, *plugins], root, host).items():
-            shutil.copy2(library, part / name)
-        shutil.copy2(root / "packages.json", part / "packages.json")
+def _is_older(target: Path) -> bool:
+    """Whether the folder was made of other packages than those that are unpacked now."""
+    made, now = target / _VERSIONS, _root() / _VERSIONS
+    return now.is_file() and (not made.is_file() or _libraries_in(made) != _libraries_in(now))
+
+
+def _libraries_in(versions: Path) -> dict[str, str]:
+    """The versions of what is not there for compiling only."""
+    listed = json.loads(versions.read_text(encoding="utf-8"))
+    return {name: version for name, version in listed.items() if not name.endswith("-dev")}
+
+
+def assemble(programs: Sequence[Path], folder: Path) -> None:
+    """Put programs that use the unpacked libraries into `folder`, flat, with all they need but the C library.
+
+    Raises:
+        Permanent: a program or the CPU back ends are missing, or the loader finds a library nowhere.
+    """
+    host = machine()
+    root = _root()
+    plugins = sorted((root / "usr" / "lib" / host.multiarch / "ggml").glob("backends*/libggml-*.so"))
+    missing = [file.name for file in programs if not file.is_file()] or ([] if plugins else ["libggml-cpu-*.so"])
+    if missing:
+        raise Permanent(
+            f"Debian's {PACKAGE} has no {', '.join(missing)}",
+            error_class=ErrorClass.RUNNER_INVALID,
+            advice=_BUILD_ADVICE,
+        )
+    for file in [*programs, *plugins]:
+        shutil.copy2(file, folder / file.name)
+    for name, library in _needed([*programs, *plugins], root, host).items():
+        shutil.copy2(library, folder / name)
+    shutil.copy2(root / _VERSIONS, folder / _VERSIONS)
 
 
 def _needed(files: Sequence[Path], root: Path, host: Machine) -> dict[str, Path]:

@@ -111,6 +111,6 @@ def quantize_command() -> tuple[str, ...]:
         raise Permanent(
             f"no llama-quantize here: {reason}",
             error_class=ErrorClass.RUNNER_MISSING,
-            advice="build it with `farm runners build --target host`, or make F16 only (--quant F16)",
+            advice="build it with `farm runners build --stock`, or make F16 only (--quant F16)",
         )
     return debian_tools.host_command("llama-quantize")
