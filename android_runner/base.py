@@ -50,11 +50,16 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """argv[0] is absolute on the device."""
+    """argv[0] is absolute on the device.
+
+    `files` (name → content) are laid into a folder of their own on the device, in which the command then starts: argv
+    names them as they are.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     http: HttpRequest | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +91,8 @@ class Figures:
     """What an adapter read.
 
     Args:
-        metrics: those of load_ms, ttft_ms, prefill_tps, decode_tps, itl_ms_p50/p90/p99 (ms_per_token is derived by the
-            harness) that this tool can give; the others Unavailable with the reason.
+        metrics: those of load_ms, load_cold_ms, ttft_ms, prefill_tps, decode_tps, itl_ms_p50/p90/p99 (ms_per_token is
+            derived by the harness) that this tool can give; the others Unavailable with the reason.
         itl_ms: every inter-token latency in order.
         reported: what the runner says of itself (build, CPU variant, threads, load mode …), JSON-ready.
         problem: set when the output is not a measurement.

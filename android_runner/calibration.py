@@ -14,6 +14,7 @@ from typing import Any
 from android_runner.base import Command, Figures, Problem, RunOutput, RunRequest, length_s
 from android_runner.classify import bad_end
 from android_runner.figures import RUNNER_METRICS, failed, is_positive
+from android_runner.llama_options import cannot_evict
 from harness.errors import ErrorClass
 from harness.model import Measured, ModelFile, Reading, RunnerBuild, Unavailable, Workload, WorkloadKind
 
@@ -38,7 +39,7 @@ class Calibration:
     def refusal(self, workload: Workload, model: ModelFile, build: RunnerBuild) -> Problem | None:
         """Why this build cannot do this workload, or None."""
         if PROGRAM in build.programs:
-            return None
+            return cannot_evict(workload, PROGRAM)
         return Problem(ErrorClass.RUNNER_INVALID, f"the build has no {PROGRAM}", "build it: farm selftest does")
 
     def command(self, request: RunRequest, build: RunnerBuild) -> Command:

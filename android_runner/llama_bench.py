@@ -50,7 +50,11 @@ class LlamaBench:
 
     def refusal(self, workload: Workload, model: ModelFile, build: RunnerBuild) -> Problem | None:
         """Why this build cannot do this workload, or None."""
-        problem = llama_options.common_refusal(workload, build, self.program) or _beyond(workload, model)
+        problem = (
+            llama_options.common_refusal(workload, build, self.program)
+            or llama_options.cannot_evict(workload, self.program)
+            or _beyond(workload, model)
+        )
         if problem:
             return problem
         needed = ["--n-prompt", "--n-gen", "--repetitions", "--output", "--threads", "--n-gpu-layers"]

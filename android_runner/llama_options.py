@@ -44,12 +44,9 @@ def extra_options(workload: Workload) -> tuple[str, ...]:
 
 
 def common_refusal(workload: Workload, build: RunnerBuild, program: str) -> Problem | None:
-    """What both llama-bench and llama-server refuse: no such program, KV types, back ends."""
+    """What every tool of llama.cpp refuses: no such program, KV types, back ends."""
     if program not in build.programs:
-        found = ", ".join(sorted(build.programs)) or "none"
-        return Problem(
-            ErrorClass.RUNNER_INVALID, f"the build has no {program} (programs: {found})", "take the complete archive"
-        )
+        return no_program(build, program)
     if workload.kv_type is not None and workload.kv_type.lower() not in KV_TYPES:
         return Problem(
             ErrorClass.WORKLOAD_UNSUPPORTED,
@@ -63,6 +60,25 @@ def common_refusal(workload: Workload, build: RunnerBuild, program: str) -> Prob
             "remove flash_attn: false, or use kv_type: f16",
         )
     return _backend_refusal(workload, build)
+
+
+def no_program(build: RunnerBuild, program: str) -> Problem:
+    """The build lacks the program."""
+    found = ", ".join(sorted(build.programs)) or "none"
+    return Problem(
+        ErrorClass.RUNNER_INVALID, f"the build has no {program} (programs: {found})", "take the complete archive"
+    )
+
+
+def cannot_evict(workload: Workload, program: str) -> Problem | None:
+    """A problem when the workload wants a cold load of a tool that cannot prove one."""
+    if workload.page_cache == "keep":
+        return None
+    return Problem(
+        ErrorClass.WORKLOAD_UNSUPPORTED,
+        f"{program} cannot take the model out of the page cache before it loads it (page_cache: evict)",
+        "take a build with farm-runner (farm runners build), or remove page_cache from the workload",
+    )
 
 
 def _backend_refusal(workload: Workload, build: RunnerBuild) -> Problem | None:

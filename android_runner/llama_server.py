@@ -49,10 +49,10 @@ sizes to memory behind our back, and a log with times."""
 _NO_WEB_PAGE = ("--no-ui", "--no-webui")
 """The same option under its newer and its older name."""
 
-_CONTEXT_STEP = 256
+CONTEXT_STEP = 256
 """llama.cpp rounds the size of the KV cache up to a multiple of this."""
 
-_FALLBACK_VOCABULARY = 32_000
+FALLBACK_VOCABULARY = 32_000
 """The smallest vocabulary of the families in use, for a model whose header does not tell."""
 
 _LOG_TIME = re.compile(r"^(\d+)\.(\d{2})\.(\d{3})\.(\d{3}) \w ", re.ASCII)
@@ -70,7 +70,11 @@ class LlamaServer:
 
     def refusal(self, workload: Workload, model: ModelFile, build: RunnerBuild) -> Problem | None:
         """Why this build cannot do this workload, or None."""
-        problem = llama_options.common_refusal(workload, build, self.program) or _context_problem(workload, model)
+        problem = (
+            llama_options.common_refusal(workload, build, self.program)
+            or llama_options.cannot_evict(workload, self.program)
+            or context_problem(workload, model)
+        )
         if problem:
             return problem
         needed = list(_NEEDED)
@@ -160,11 +164,12 @@ def context_size(request: RunRequest) -> int:
     prompt = workload.prompt_tokens
     if request.prompt_text is not None:
         prompt = len(request.prompt_text.encode()) + 1
-    tokens = -(-(prompt + workload.gen_tokens) // _CONTEXT_STEP) * _CONTEXT_STEP
+    tokens = -(-(prompt + workload.gen_tokens) // CONTEXT_STEP) * CONTEXT_STEP
     return min(tokens, request.model.context_length or tokens)
 
 
-def _context_problem(workload: Workload, model: ModelFile) -> Problem | None:
+def context_problem(workload: Workload, model: ModelFile) -> Problem | None:
+    """A problem when the context asked for, or the model's own, cannot hold prompt and generated tokens."""
     tokens = workload.prompt_tokens + workload.gen_tokens
     if workload.context is not None and workload.prompt_file is None and workload.context < tokens:
         return Problem(
@@ -177,7 +182,7 @@ def _context_problem(workload: Workload, model: ModelFile) -> Problem | None:
 
 def _body(request: RunRequest) -> bytes:
     workload = request.workload
-    vocabulary = request.model.vocabulary_size or _FALLBACK_VOCABULARY
+    vocabulary = request.model.vocabulary_size or FALLBACK_VOCABULARY
     prompt: str | list[int] = (
         request.prompt_text if request.prompt_text is not None else token_ids(workload.prompt_tokens, vocabulary)
     )

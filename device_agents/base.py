@@ -108,23 +108,25 @@ class JobSpec:
         key: unique; letters, digits, ".", "_" and "-" only.
         argv: program (absolute on the device, or found on PATH) and arguments.
         env: added to the environment.
-        cwd: working directory on the device.
+        cwd: working directory on the device; None: a folder of the job's own that holds `files`.
         limit_s: the device itself ends the command after this time.
         http: set when the command is a server to be driven on the device.
         sampling: None: no sampler.
         cpus: cores it may use, set from outside; None leaves it alone.
         owner: lease owner on whose behalf it runs (for reaping).
+        files: name → content of small files (an input of the command) that are laid into the job's own folder.
     """
 
     key: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
-    cwd: str
+    cwd: str | None
     limit_s: float
     http: HttpRequest | None = None
     sampling: Sampling | None = field(default_factory=Sampling)
     cpus: tuple[int, ...] | None = None
     owner: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     metrics = case_metrics(
         figures.metrics, figures.itl_ms, state.traces, model_bytes=context.model.artifact.size, window=window
     )
-    metrics |= {**seen.metrics, **_loads(state, metrics["load_ms"])}
+    metrics |= {**seen.metrics, **_loads(state, metrics["load_ms"], metrics["load_cold_ms"])}
     if state.prediction is not None:
         state.provenance["memory_prediction"] = aftermath(state.prediction, metrics["peak_memory_mb"], None)
     return state.result(metrics, figures.itl_ms)
@@ -93,14 +93,25 @@ def sampled_meminfo(samples: bytes) -> dict[str, Any]:
     return {name: reading_json(reading) for name, reading in found.items()}
 
 
-def _loads(state: Attempt, load: Reading) -> Mapping[str, Reading]:
+def _loads(state: Attempt, load: Reading, cold: Reading) -> Mapping[str, Reading]:
     """The load under the name that says which one it was."""
+    if state.case.workload.page_cache == "evict":
+        state.provenance["load"] = "cold" if isinstance(cold, Measured) else "not proven cold"
+        was = "was" if isinstance(cold, Measured) else "was meant to be"
+        other = Unavailable(f"this {was} a cold load: see load_cold_ms")
+        return {"load_cold_ms": cold, "load_ms": other, "load_first_ms": other}
+    kept = Unavailable("the page cache was kept: page_cache: evict of a workload measures it")
     if state.first_load:
         return {
             "load_first_ms": load,
             "load_ms": Unavailable(f"this was the first load {state.first_load}: see load_first_ms"),
+            "load_cold_ms": kept,
         }
-    return {"load_ms": load, "load_first_ms": Unavailable("this was a warm load: see load_ms")}
+    return {
+        "load_ms": load,
+        "load_first_ms": Unavailable("this was a warm load: see load_ms"),
+        "load_cold_ms": kept,
+    }
 
 
 def _raise_death(state: Attempt, output: JobOutput, samples: bytes) -> None:

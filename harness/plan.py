@@ -172,6 +172,8 @@ def canonical_parameters(workload: Workload) -> dict[str, object]:
         value = parameters.pop(name)
         if value is not None:
             parameters[name] = list(value) if name == "cores" else value
+    if workload.page_cache == "keep":
+        del parameters["page_cache"]
     parameters["env"] = dict(sorted(workload.env.items()))
     return parameters
 

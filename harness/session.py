@@ -89,12 +89,13 @@ def _job(state: Attempt, where: Placement, model: Deployed, runner: Deployed) ->
         key=f"{case.key}.{state.attempt}",
         argv=command.argv,
         env=command.env,
-        cwd=runner.path,
+        cwd=None if command.files else runner.path,
         limit_s=request.limit_s,
         http=command.http,
         cpus=where.cpus,
         sampling=Sampling(memory_floor_mb=MEMORY_FLOOR_MB),
         owner=context.owner,
+        files=command.files,
     )
     return request, spec
 

@@ -14,7 +14,7 @@ from harness.analysis.repeats import RepeatPolicy
 from harness.attempt import ParseSamples
 from harness.events import Reporter
 from harness.lease_keeper import LeaseKeeper
-from harness.model import CaseResult, Gates, PhoneSettings, PlannedCase, StepRecord
+from harness.model import CaseResult, Gates, PhoneSettings, PlannedCase, RunnerBuild, StepRecord
 from harness.phone_memory import PhoneMemory
 from harness.plan import Assets, ResolvedDevice
 from harness.store import MeasurementRow
@@ -68,7 +68,7 @@ class Setup:
     store: ResultSink
     assets: Assets
     open_agent: Callable[[ResolvedDevice], DeviceAgent]
-    adapter_for: Callable[[PlannedCase], RunnerAdapter]
+    adapter_for: Callable[[PlannedCase, RunnerBuild], RunnerAdapter]
     parse_samples: ParseSamples
     prompt_text: Callable[[PlannedCase], str | None]
     leases: LeaseKeeper

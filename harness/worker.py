@@ -217,7 +217,7 @@ class Worker:
             raise Permanent(f"{case.key} was planned without its files", error_class=ErrorClass.INTERNAL)
         return SessionContext(
             agent=agent,
-            adapter=setup.adapter_for(case),
+            adapter=setup.adapter_for(case, build),
             model=model,
             build=build,
             parse_samples=setup.parse_samples,

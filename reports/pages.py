@@ -47,6 +47,7 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         (
             "load_ms",
             "load_first_ms",
+            "load_cold_ms",
             "ttft_ms",
             "prefill_tps",
             "decode_tps",

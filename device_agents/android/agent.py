@@ -30,8 +30,8 @@ from device_agents.base import (
 from device_agents.posix.files import PosixFiles
 from device_agents.posix.jobs import PosixJobs
 from device_agents.posix.lease import PosixLease
-from device_agents.posix.link import LinkShell
-from device_agents.posix.spec import Tools, by_hand
+from device_agents.posix.link import LinkShell, shell_path
+from device_agents.posix.spec import BY_HAND, Tools, by_hand
 from harness.analysis.timebase import ClockReading
 from harness.errors import FarmError
 from harness.model import AdbEndpoint, Attached, DeviceFacts, UsbPort
@@ -54,6 +54,7 @@ class AndroidAgent:
         self, attached: Attached, endpoint: AdbEndpoint, *, usb: UsbPort | None = None, root: str = ROOT
     ) -> None:
         self.attached = attached
+        self._root = root
         server = AdbServer(endpoint_from(endpoint))
         self._link = AdbLink(server, attached.serial)
         self.shell: Shell = LinkShell(self._link)
@@ -82,7 +83,8 @@ class AndroidAgent:
             return False
 
     def by_hand(self, spec: JobSpec) -> tuple[str, ...]:
-        return by_hand(spec, ("adb", "-s", self.attached.serial, "shell"), "taskset")
+        prefix = ("adb", "-s", self.attached.serial, "shell")
+        return by_hand(spec, prefix, "taskset", shell_path(self._root, BY_HAND))
 
     def close(self) -> None:
         """Nothing is kept open between calls."""

@@ -30,8 +30,8 @@ from device_agents.posix import detach, netcat
 from device_agents.posix.files import PosixFiles
 from device_agents.posix.jobs import PosixJobs
 from device_agents.posix.lease import PosixLease
-from device_agents.posix.link import LinkShell
-from device_agents.posix.spec import Tools, by_hand
+from device_agents.posix.link import LinkShell, shell_path
+from device_agents.posix.spec import BY_HAND, Tools, by_hand
 from harness.analysis.timebase import ClockReading
 from harness.cache import cache_dir
 from harness.death import DeathSigns
@@ -89,7 +89,7 @@ class LocalAgent:
             return False
 
     def by_hand(self, spec: JobSpec) -> tuple[str, ...]:
-        return by_hand(spec, (), "taskset")
+        return by_hand(spec, (), "taskset", shell_path(str(self._root), BY_HAND))
 
     def close(self) -> None:
         """Nothing is kept open."""

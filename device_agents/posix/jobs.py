@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
-from device_agents.base import JobHandle, JobOutput, JobSpec, JobState
+from device_agents.base import JobHandle, JobOutput, JobSpec, JobState, ShellResult
 from device_agents.posix.link import Link, LinkShell, run_checked, shell_path, text_of
 from device_agents.posix.spec import (
+    FILES,
     Tools,
     check,
     ending,
@@ -34,7 +35,10 @@ head -q -c "$max" $have || exit 2"""
 
 _INSTALL = 'mkdir -p "${1%/*}" && cat > "$1.new" && mv "$1.new" "$1"'
 
-_REQUEST = 'mkdir -p "$1" && cat > "$1/request"'
+_LAY = """if [ -e "$1/pid" ] || [ -e "$1/result" ]; then exit 91; fi
+case $2 in */*) folder=$1/${2%/*} ;; *) folder=$1 ;; esac
+mkdir -p "$folder" && cat > "$1/$2" || exit 93"""
+"""Lays standard input as file $2 into the job folder $1; the codes are those of start.sh."""
 
 _NOT_INSTALLED = 90
 """Exit code of start.sh for that."""
@@ -67,15 +71,7 @@ class PosixJobs:
         folder = self._folder(spec.key)
         supervisor = self._script_path(text_of("supervisor.sh"), "supervisor")
         sampler = self._script_path(self._sampler, "sampler") if self._sampler and spec.sampling else ""
-        if spec.http is not None:
-            run_checked(
-                self._link,
-                _REQUEST,
-                folder,
-                limit_s=limit_s,
-                stdin=request_bytes(spec.http),
-                doing="writing the request",
-            )
+        self._lay_files(spec, folder, limit_s)
         text = spec_text(spec, self._tools, sampler).encode("utf-8", "surrogateescape")
         shell, words = LinkShell(self._link), (text_of("start.sh"), folder, supervisor, sampler)
         result = shell.script(*words, limit_s=limit_s, stdin=text)
@@ -83,8 +79,18 @@ class PosixJobs:
             self._install(limit_s)
             result = shell.script(*words, limit_s=limit_s, stdin=text)
         if result.exit_code != 0:
-            raise self._not_started(spec, result.exit_code, result.stderr.decode("utf-8", "replace").strip()[-400:])
+            raise self._not_started(spec, result)
         return JobHandle(spec.key, folder, _boot_of(result.stdout))
+
+    def _lay_files(self, spec: JobSpec, folder: str, limit_s: float) -> None:
+        """What the job reads: the request of a driven server, and the files of the command."""
+        contents = {f"{FILES}/{name}": content for name, content in spec.files.items()}
+        if spec.http is not None:
+            contents["request"] = request_bytes(spec.http)
+        for name, content in contents.items():
+            result = LinkShell(self._link).script(_LAY, folder, name, limit_s=limit_s, stdin=content)
+            if result.exit_code != 0:
+                raise self._not_started(spec, result)
 
     def poll(
         self, handle: JobHandle, *, limit_s: float, wait_s: float = 0.0, watch: Callable[[], None] | None = None
@@ -200,8 +206,9 @@ class PosixJobs:
                 device=self._link.name,
             )
 
-    def _not_started(self, spec: JobSpec, code: int, said: str) -> Permanent | Transient:
-        name = self._link.name
+    def _not_started(self, spec: JobSpec, result: ShellResult) -> Permanent | Transient:
+        name, code = self._link.name, result.exit_code
+        said = result.stderr.decode("utf-8", "replace").strip()[-400:]
         if code == 91:
             return Permanent(
                 f"{name}: a job {spec.key} is there already",

@@ -16,6 +16,12 @@ from harness.model import MEGABYTE, HttpRequest, Measured, Reading, Unavailable
 OUTPUT_BLOCKS_MAX = 1 << 20
 """`ulimit -f` of a runner, in blocks of 512 bytes (512 MiB): a runaway log must not fill the device."""
 
+FILES = "files"
+"""Folder below the job's own for the files of the command; the others there are the supervisor's."""
+
+BY_HAND = "by-hand"
+"""Folder below farm's own on a device where an operator who repeats a job finds its files."""
+
 _SUSPENDED_RESOLUTION_S = 0.2
 """Each of eight columns is rounded down to 10 ms, at both ends."""
 
@@ -55,7 +61,12 @@ def check(spec: JobSpec, tools: Tools) -> None:
                 error_class=ErrorClass.WORKLOAD_UNSUPPORTED,
                 advice="use letters, digits and underscores in `env` of the workload",
             )
-    texts = (*spec.argv, *spec.env.values(), spec.cwd)
+    for name in spec.files:
+        if not _KEY.fullmatch(name) or name.startswith("."):
+            raise Permanent(f"{name!r} is no name of a job's file", error_class=ErrorClass.INTERNAL)
+    if (spec.cwd is None) != bool(spec.files):
+        raise Permanent("a job has files exactly where it starts among them", error_class=ErrorClass.INTERNAL)
+    texts = (*spec.argv, *spec.env.values(), spec.cwd or "")
     if not spec.argv or any("\0" in text for text in texts):
         raise Permanent("a command with a NUL character, or none", error_class=ErrorClass.WORKLOAD_UNSUPPORTED)
     if spec.cpus is not None and not tools.taskset:
@@ -101,7 +112,8 @@ def spec_text(spec: JobSpec, tools: Tools, sampler: str) -> str:
         f'netcat() {{ exec {shlex.join(tools.netcat)} "$@"; }}',
         "runner() {",
         f"ulimit -f {OUTPUT_BLOCKS_MAX}",
-        f"cd {shlex.quote(spec.cwd)} || exit 126",
+        # The supervisor sources this in the job's folder.
+        f"cd {FILES if spec.cwd is None else shlex.quote(spec.cwd)} || exit 126",
         *(f"export {name}={shlex.quote(value)}" for name, value in spec.env.items()),
         f"exec {shlex.join((*pinned, *spec.argv))}",
         "}",
@@ -179,15 +191,18 @@ def _seconds(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-def by_hand(spec: JobSpec, prefix: Sequence[str], taskset: str) -> tuple[str, ...]:
+def by_hand(spec: JobSpec, prefix: Sequence[str], taskset: str, folder: str) -> tuple[str, ...]:
     """Plain commands that repeat a job; `prefix` is what brings a command to the device ("adb", "-s", SERIAL, "shell").
 
-    A driven server takes two terminals: the first command is the server, the second one sends the request.
+    A driven server takes two terminals: the first command is the server, the second one sends the request. The files of
+    a job are written into `folder` on the device first, which stays there.
     """
     pinned = (taskset, _mask(spec.cpus)) if spec.cpus is not None else ()
     words = [f"{name}={shlex.quote(value)}" for name, value in spec.env.items()]
-    line = f"cd {shlex.quote(spec.cwd)} && " + " ".join([*words, shlex.join((*pinned, *spec.argv))])
-    commands = [_on_device(prefix, line)]
+    cwd = shlex.quote(folder if spec.cwd is None else spec.cwd)
+    line = f"cd {cwd} && " + " ".join([*words, shlex.join((*pinned, *spec.argv))])
+    commands = [_written(name, content, prefix, folder) for name, content in spec.files.items()]
+    commands.append(_on_device(prefix, line))
     if spec.http is not None:
         url = f"http://127.0.0.1:{spec.http.port}{spec.http.path}"
         body = spec.http.body.decode("utf-8", "replace")
@@ -200,6 +215,14 @@ def by_hand(spec: JobSpec, prefix: Sequence[str], taskset: str) -> tuple[str, ..
             f"end=$((SECONDS + {again})); while [ $SECONDS -lt $end ]; do {request}; done" if again else request
         )
     return tuple(commands)
+
+
+def _written(name: str, content: bytes, prefix: Sequence[str], folder: str) -> str:
+    """A command of the host that writes a file on the device; any bytes, on one line."""
+    escaped = {ord("%"): "%%", ord("\\"): "\\\\"}
+    text = "".join(escaped.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in content)
+    line = f"mkdir -p {shlex.quote(folder)} && cat > {shlex.quote(f'{folder}/{name}')}"
+    return f"printf -- {shlex.quote(text)} | {shlex.join((*prefix, line)) if prefix else f'{{ {line}; }}'}"
 
 
 def _on_device(prefix: Sequence[str], line: str) -> str:

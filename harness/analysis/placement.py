@@ -189,7 +189,8 @@ def where_it_ran(
     Args:
         seen: `JobOutput.placement`.
         texts: texts of the conditions; "policyN.governor" among them.
-        reported: what the runner says of itself; "cpu_variant" is the CPU back end that it chose at start.
+        reported: what the runner says of itself; "cpu_variant" is the CPU back end that it chose at start,
+            "cpu_features" what that one uses.
     """
     governors = {
         name.removesuffix(".governor"): text for name, text in sorted(texts.items()) if name.endswith(".governor")
@@ -200,5 +201,5 @@ def where_it_ran(
         "cpuset": seen.get("cpuset") or None,
         "cgroup": seen.get("cgroup") or None,
         "governors": governors or None,
-        "cpu_variant": reported.get("cpu_variant"),
+        "cpu_variant": reported.get("cpu_variant") or reported.get("cpu_features"),
     }

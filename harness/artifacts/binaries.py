@@ -38,7 +38,9 @@ _HOST_ABIS = {
 }
 
 _OPTION = re.compile(rb"(?<=[\x00\s,(\[`'\"|/])(--?[A-Za-z][A-Za-z0-9-]{0,40})(?=[\x00\s,=)\]`'\"|<.:/])")
-_SCAN_VERSION = 1
+_BACKEND = re.compile(rb"[A-Z][A-Za-z0-9]{1,40}Backend(?=\x00)")
+"""How the back ends of ExecuTorch are called: a text constant of the code that registers one."""
+_SCAN_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +95,33 @@ def host_kind() -> str:
     return "macho" if platform.system() == "Darwin" else "elf"
 
 
-def options_of(files: Iterable[tuple[Path, str]], cache: Path) -> frozenset[str]:
-    """Every option ("-p", "--no-mmap") that stands as text in the files, given with their SHA-256 (for the cache)."""
-    found: set[str] = set()
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What stands as text in program files: every option ("-p", "--no-mmap") and every name of an ExecuTorch back end
+    ("XnnpackBackend")."""
+
+    options: frozenset[str]
+    backends: frozenset[str]
+
+
+def words_of(files: Iterable[tuple[Path, str]], cache: Path) -> Words:
+    """The words of the files, given with their SHA-256 (for the cache)."""
+    options: set[str] = set()
+    backends: set[str] = set()
     for file, sha256 in files:
-        found |= _options_of_one(file, cache / "options" / f"{sha256}-{_SCAN_VERSION}.json")
-    return frozenset(found)
+        for word in _words_of_one(file, cache / "options" / f"{sha256}-{_SCAN_VERSION}.json"):
+            (options if word.startswith("-") else backends).add(word)
+    return Words(frozenset(options), frozenset(backends))
 
 
-def _options_of_one(file: Path, entry: Path) -> set[str]:
+def _words_of_one(file: Path, entry: Path) -> set[str]:
     try:
         known = json.loads(entry.read_text(encoding="utf-8"))
         if isinstance(known, list):
-            return {str(option) for option in known}
+            return {str(word) for word in known}
     except (OSError, ValueError):
         pass
-    found = {match.decode("ascii") for match in _OPTION.findall(file.read_bytes())}
+    content = file.read_bytes()
+    found = {match.decode("ascii") for pattern in (_OPTION, _BACKEND) for match in pattern.findall(content)}
     remember(entry, sorted(found))
     return found

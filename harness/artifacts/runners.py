@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from android_runner.adapters import PROGRAMS
-from harness.artifacts.binaries import Binary, host_abi, host_kind, normal_abi, options_of, read_binary
+from harness.artifacts.binaries import Binary, Words, host_abi, host_kind, normal_abi, read_binary, words_of
 from harness.artifacts.hashing import sha256_of
 from harness.artifacts.locate import find
 from harness.errors import ErrorClass, Permanent
@@ -42,7 +42,7 @@ def check_runner(runner: Runner, base_dir: Path, cache: Path | None = None, *, f
         abi = _checked_abi(programs, runner, label)
         files = {**_libraries(programs.values(), cache), **programs}
         artifact = _artifact(files, frozenset(programs), cache)
-        options = _options(programs, artifact, cache)
+        words = _words(programs, artifact, cache)
     except OSError as wrong:
         raise Permanent(
             f"{label} cannot be read: {wrong.strerror} ({wrong.filename})",
@@ -51,7 +51,10 @@ def check_runner(runner: Runner, base_dir: Path, cache: Path | None = None, *, f
         ) from wrong
     if source.is_dir():
         _compare(artifact.sha256, runner, label)
-    return RunnerBuild(artifact, abi, {name: name for name in programs}, options)
+    names = {name: name for name in programs}
+    if words is None:
+        return RunnerBuild(artifact, abi, names, options=None)
+    return RunnerBuild(artifact, abi, names, words.options, words.backends)
 
 
 def _compare(digest: str, runner: Runner, label: str) -> None:
@@ -182,8 +185,8 @@ def _artifact(files: Mapping[str, Path], programs: frozenset[str], cache: Path) 
     return Artifact("runner", hashlib.sha256(listed.encode()).hexdigest(), entries)
 
 
-def _options(programs: Mapping[str, Path], artifact: Artifact, cache: Path) -> frozenset[str] | None:
+def _words(programs: Mapping[str, Path], artifact: Artifact, cache: Path) -> Words | None:
     """What the files mention; None when a program is a script, which may do anything with its arguments."""
     if any(read_binary(file).kind == "script" for file in programs.values()):
         return None
-    return options_of(((Path(entry.path), entry.sha256) for entry in artifact.files), cache)
+    return words_of(((Path(entry.path), entry.sha256) for entry in artifact.files), cache)

@@ -94,7 +94,7 @@ def refusal(
 ) -> ErrorInfo | None:
     """Why this build cannot do this workload, before any phone is touched."""
     del model
-    adapter = adapter_for(runner.runtime, workload.kind)
+    adapter = adapter_for(runner.runtime, workload.kind, build.programs)
     if adapter is None:
         return ErrorInfo(
             ErrorClass.WORKLOAD_UNSUPPORTED.value,
@@ -106,8 +106,9 @@ def refusal(
     return ErrorInfo(problem.error_class.value, Step.CHECK, problem.message, problem.advice) if problem else None
 
 
-def adapter_of(case: PlannedCase) -> RunnerAdapter:
-    adapter = adapter_for(case.runner.runtime, case.workload.kind)
+def adapter_of(case: PlannedCase, build: RunnerBuild) -> RunnerAdapter:
+    """The adapter that drives the programs of this build; raises UsageError where there is none."""
+    adapter = adapter_for(case.runner.runtime, case.workload.kind, build.programs)
     if adapter is None:
         raise UsageError(f"farm cannot drive {case.workload.kind.value} workloads of runtime {case.runner.runtime!r}")
     return adapter

@@ -134,7 +134,11 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A checked model: the artifact and what its header says (None where the header does not)."""
+    """A checked model: the artifact and what its header says (None where the header does not).
+
+    `backends` are the ExecuTorch back ends that parts of the model were compiled for ("XnnpackBackend"); empty where
+    there are none, or where the header was not asked.
+    """
 
     artifact: Artifact
     architecture: str | None
@@ -143,6 +147,7 @@ class ModelFile:
     context_length: int | None
     layer_count: int | None
     shape: ModelShape | None = None
+    backends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +160,14 @@ class RunnerBuild:
         programs: name of each program ("llama-bench") → its file name inside the artifact.
         options: every command line option its files mention, e.g. "--no-mmap"; None when it cannot be known
             (a script), then nothing is refused for a missing option.
+        backends: every name of an ExecuTorch back end that its files mention, e.g. "XnnpackBackend"; None likewise.
     """
 
     artifact: Artifact
     abi: str
     programs: Mapping[str, str]
     options: frozenset[str] | None
+    backends: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ METRICS: Mapping[str, MetricSpec] = {
     for spec in (
         MetricSpec("load_ms", "ms", "Load", "lower"),
         MetricSpec("load_first_ms", "ms", "First load", "lower"),
+        MetricSpec("load_cold_ms", "ms", "Cold load", "lower"),
         MetricSpec("ttft_ms", "ms", "Time to first token", "lower"),
         MetricSpec("prefill_tps", "tok/s", "Prefill", "higher"),
         MetricSpec("decode_tps", "tok/s", "Decode", "higher"),

@@ -175,6 +175,8 @@ class Workload:
         kv_type: type of the KV cache, e.g. "f16", "q8_0".
         flash_attn: None leaves it to the runtime.
         load_mode: "mmap", "read" or "mlock"; None leaves it to the runtime.
+        page_cache: "keep", or "evict": the model's pages are taken out of the page cache first, so that the load is a
+            cold one.
         batch: logical batch size in tokens.
         prompt_file: text used as the prompt in place of token ids (relative to the inventory; stream only).
         args, env: passed to the runner as they are.
@@ -193,6 +195,7 @@ class Workload:
     kv_type: str | None = None
     flash_attn: bool | None = None
     load_mode: Literal["mmap", "read", "mlock"] | None = None
+    page_cache: Literal["keep", "evict"] = "keep"
     batch: Positive | None = None
     prompt_file: str | None = None
     args: tuple[str, ...] = ()

@@ -213,7 +213,7 @@ class Bench:
             store=self.store,
             assets=assets,
             open_agent=open_agent,
-            adapter_for=lambda _: adapter,
+            adapter_for=lambda _case, _build: adapter,
             parse_samples=parse_samples,
             prompt_text=lambda _: None,
             leases=self.keeper,

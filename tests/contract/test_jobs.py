@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from device_agents.android.telemetry import parse_sampled_meminfo
 from device_agents.base import DeviceAgent, JobSpec, Sampling
 from device_agents.local.agent import LocalAgent
+from device_agents.virtual.adbserver import adb_binary
 from harness.errors import Permanent
 from harness.model import HttpRequest, Measured
 from tests.contract.helpers import is_alive, marked_processes, run_job, spec, wait_done, wait_until
@@ -366,6 +369,53 @@ def test_server_stopped_by_its_limit(agent: DeviceAgent, tmp_path: Path) -> None
     never = HttpRequest(job.http.port, "/health", 9.0, "/x", b"{}", b"never comes")  # type: ignore[union-attr]
     job = JobSpec("server", job.argv, {}, job.cwd, 2.5, http=never, sampling=None)
     assert run_job(agent, job, tmp_path / "out").ended_by == "limit"
+
+
+ODD_BYTES = bytes(range(256)) + b"-%s %d\\n 'q' \"$(x)\" `y`\r\n\xff"
+FILES = {"request.json": ODD_BYTES, "empty": b"", "a-b_c.1": b"x" * 200_000}
+
+
+def test_files_of_a_job_are_where_it_starts(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = spec("files", 'cat "$1" && wc -c < a-b_c.1 && wc -c < empty && ls', "request.json", cwd=None, files=FILES)
+    output = run_job(agent, job, tmp_path / "out")
+    assert output.exit_code == 0
+    said = output.files["stdout"].read_bytes()
+    assert said.startswith(ODD_BYTES)
+    assert said.removeprefix(ODD_BYTES).split() == [b"200000", b"0", b"a-b_c.1", b"empty", b"request.json"]
+    handle = agent.jobs.find("files", limit_s=10)
+    assert handle is None, "the files go with the job"
+
+
+def test_a_job_that_is_there_keeps_its_files(agent: DeviceAgent, tmp_path: Path) -> None:
+    first = spec("twice", "cat request.json", cwd=None, files={"request.json": b"first"})
+    handle = agent.jobs.start(first, limit_s=20)
+    with pytest.raises(Permanent, match="is there already"):
+        agent.jobs.start(replace(first, files={"request.json": b"second"}), limit_s=20)
+    assert wait_done(agent, handle).phase == "done"
+    left = agent.shell.run(("cat", f"{handle.folder}/files/request.json"), limit_s=10).stdout
+    assert left == agent.jobs.collect(handle, tmp_path / "out", limit_s=20).files["stdout"].read_bytes() == b"first"
+    agent.jobs.end(handle, limit_s=20)
+    assert agent.shell.run(("ls", handle.folder), limit_s=10).exit_code != 0
+
+
+def test_files_and_a_driven_server_together(agent: DeviceAgent, tmp_path: Path) -> None:
+    job = server_spec(agent, tmp_path, free_port(agent))
+    given = replace(job, argv=("sh", "-c", 'cat request >&2; exec "$@"', "x", *job.argv), cwd=None)
+    output = run_job(agent, replace(given, files={"request": b"of the command"}), tmp_path / "out")
+    assert output.ended_by == "server_done"
+    assert output.files["stderr"].read_bytes().startswith(b"of the command")
+    assert b'"stop":true' in output.files["stream"].read_bytes()
+
+
+def test_by_hand_repeats_a_command_with_files(
+    agent: DeviceAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(adb_binary()).parent}:{os.environ['PATH']}")
+    commands = agent.by_hand(spec("hand", 'cat "$1"', "request.json", cwd=None, files=FILES))
+    script = tmp_path / "commands.sh"
+    script.write_text("\n".join(commands))
+    done = subprocess.run(["sh", script], capture_output=True, check=True, timeout=60)
+    assert done.stdout == ODD_BYTES
 
 
 def test_by_hand_repeats_the_command(agent: DeviceAgent) -> None:

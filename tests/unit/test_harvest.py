@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
 
 import pytest
 
+from android_runner.farm_runner import FarmRunner
 from android_runner.llama_bench import LlamaBench
 from device_agents.android.telemetry.samples import parse_samples
 from device_agents.base import DeviceAgent, JobOutput
 from harness.attempt import Attempt, SessionContext
 from harness.events import Silent
 from harness.harvest import figures
-from harness.model import CaseResult, CaseStatus, Measured
+from harness.model import CaseResult, CaseStatus, Measured, Unavailable
 from harness.plan import Placement
 from tests.unit.android_runner import samples as runner
 from tests.unit.store.samples import planned_case
@@ -108,3 +110,35 @@ def test_a_placement_that_changes_while_it_runs_is_marked(tmp_path: Path) -> Non
 def test_so_is_one_that_was_left_to_the_system(tmp_path: Path) -> None:
     (mark,) = harvested(tmp_path, "a 106.00 0-3 /background\n").provenance["marks"]
     assert mark.startswith("placement_changed: left to the system, which allows 0-7 at the start")
+
+
+def loads(tmp_path: Path, name: str, *, first_load: str = "") -> CaseResult:
+    """The result of farm-runner's recorded events."""
+    (tmp_path / "stdout").write_bytes(runner.read(runner.RUNNER_EVENTS[name]))
+    request = runner.runner_request(name)
+    case = replace(planned_case(), workload=request.workload)
+    given = replace(context(tmp_path), adapter=FarmRunner("llama.cpp", frozenset({"gguf"})))
+    state = Attempt(given, case, attempt=1, started_at=0.0, begun=0.0, first_load=first_load)
+    files = {"stdout": tmp_path / "stdout"}
+    stamps = {"started": 100.0, "ended": 110.0}
+    return figures(state, request, JobOutput(0, None, "exit", stamps, files, boot_id="b"))
+
+
+def reason(result: CaseResult, name: str) -> str:
+    reading = result.metrics[name]
+    assert isinstance(reading, Unavailable), reading
+    return reading.reason
+
+
+def test_each_load_has_its_own_name(tmp_path: Path) -> None:
+    warm = loads(tmp_path, "stream")
+    assert isinstance(warm.metrics["load_ms"], Measured)
+    assert "page_cache: evict" in reason(warm, "load_cold_ms")
+    first = loads(tmp_path, "stream", first_load="after a push")
+    assert isinstance(first.metrics["load_first_ms"], Measured)
+    assert "load_first_ms" in reason(first, "load_ms") and "page_cache" in reason(first, "load_cold_ms")
+    for cold in (loads(tmp_path, "evict"), loads(tmp_path, "evict", first_load="after a push")):
+        assert isinstance(cold.metrics["load_cold_ms"], Measured)
+        assert "load_cold_ms" in reason(cold, "load_ms") and "load_cold_ms" in reason(cold, "load_first_ms")
+        assert cold.provenance["load"] == "cold"
+        assert cold.provenance["reported"]["framework_overhead"]["per"] == "token"

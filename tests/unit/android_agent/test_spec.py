@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,11 @@ def test_pinning_uses_a_hexadecimal_mask() -> None:
         {"argv": ()},
         {"argv": ("a\0b",)},
         {"http": HttpRequest(1, "/", 1.0, "/", b"", b"a\nb")},
+        {"files": {"../x": b""}, "cwd": None},
+        {"files": {".x": b""}, "cwd": None},
+        {"files": {"": b""}, "cwd": None},
+        {"files": {"x": b""}},
+        {"cwd": None},
     ],
 )
 def test_what_cannot_be_run_is_refused(bad: dict[str, object]) -> None:
@@ -83,15 +89,30 @@ def test_stamps_and_clocks() -> None:
 
 
 def test_by_hand_runs_as_it_is_printed() -> None:
-    (command,) = by_hand(job(env={"V": ODD}, argv=("sh", "-c", 'printf %s "$V$1"', "x", ODD)), (), "taskset")
+    (command,) = by_hand(job(env={"V": ODD}, argv=("sh", "-c", 'printf %s "$V$1"', "x", ODD)), (), "taskset", "/f")
     assert subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout.decode() == ODD + ODD
 
 
 def test_by_hand_over_adb_is_quoted_twice() -> None:
     echo = ("sh", "-c", 'shift 3; sh -c "$1"', "adb")
-    (command,) = by_hand(job(), (*echo, "-s", "S 1", "shell"), "taskset")
+    (command,) = by_hand(job(), (*echo, "-s", "S 1", "shell"), "taskset", "/f")
     assert subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout.decode() == f"{ODD}||"
     server = job(http=HttpRequest(8080, "/h", 1.0, "/completion", b'{"a":"\'"}', b"x"))
-    commands = by_hand(server, ("adb", "-s", "S", "shell"), "taskset")
+    commands = by_hand(server, ("adb", "-s", "S", "shell"), "taskset", "/f")
     assert commands[1] == "adb -s S forward tcp:8080 tcp:8080"
     assert commands[2].startswith("curl -N ")
+
+
+BYTES = bytes(range(256)) + b"-%s %d\\n 'q' \"$(x)\" `y` !! \xff"
+
+
+@pytest.mark.parametrize("content", [BYTES, b"", b"-e", b"%", b'{"a":"\'"}', b"\\0101"])
+def test_by_hand_writes_the_files_first(tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "by 'hand' $(x)"
+    read = job(argv=("cat", "a.json"), cwd=None, files={"a.json": content})
+    device = ("sh", "-c", 'shift 3; sh -c "$1"', "adb", "-s", "S 1", "shell")
+    for prefix in ((), device):
+        commands = by_hand(read, prefix, "taskset", str(folder / str(len(prefix))))
+        assert len(commands) == 2 and not any("\n" in command for command in commands)
+        done = subprocess.run(["sh", "-c", "\n".join(commands)], capture_output=True, check=True)
+        assert done.stdout == content

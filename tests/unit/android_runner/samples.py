@@ -81,3 +81,30 @@ def shortened(answer: bytes) -> bytes:
 def repeated(answer: bytes, stamps: Iterable[tuple[float, float]]) -> bytes:
     """The stream of requests with these device uptimes of request and answer."""
     return b"".join(b": requested=%.2f\n%s\n: answered=%.2f\n" % (asked, answer, got) for asked, got in stamps)
+
+
+# --- farm-runner ------------------------------------------------------------------------------------------------------
+
+RUNNER_EVENTS = {
+    "stream": "farm-runner-stream.jsonl",
+    "throughput": "farm-runner-throughput.jsonl",
+    "sustained": "farm-runner-sustained.jsonl",
+    "evict": "farm-runner-evict.jsonl",
+}
+"""What the driver of farm-runner wrote with a back end that follows a script in place of a model; the requests were
+those of `runner_request`."""
+
+
+def runner_request(name: str) -> RunRequest:
+    """The request whose events are recorded under this name."""
+    if name == "throughput":
+        return request(throughput())
+    if name == "sustained":
+        return request(stream(kind=WorkloadKind.SUSTAINED, minutes=0.05))
+    return request(stream(page_cache="evict" if name == "evict" else "keep"))
+
+
+def runner_build(
+    programs: tuple[str, ...] = ("farm-runner",), backends: frozenset[str] | None = frozenset()
+) -> RunnerBuild:
+    return dataclasses.replace(build(frozenset(), programs=programs), backends=backends)

@@ -10,18 +10,47 @@ from harness.model import WorkloadKind
 
 from . import samples
 
+STOCK = ("llama-bench", "llama-server")
 
-def test_each_kind_of_llama_cpp_has_its_tool() -> None:
-    bench, server = (adapter_for("llama.cpp", kind) for kind in (WorkloadKind.THROUGHPUT, WorkloadKind.STREAM))
+
+def program_for(runtime: str, kind: WorkloadKind, programs: tuple[str, ...]) -> str:
+    adapter = adapter_for(runtime, kind, programs)
+    assert adapter is not None
+    assert adapter.runtime == runtime
+    assert kind in adapter.kinds
+    return adapter.program
+
+
+@pytest.mark.parametrize("kind", WorkloadKind)
+def test_the_programs_of_the_build_decide(kind: WorkloadKind) -> None:
+    own = "llama-bench" if kind is WorkloadKind.THROUGHPUT else "llama-server"
+    assert program_for("llama.cpp", kind, STOCK) == own
+    assert program_for("llama.cpp", kind, ("llama-server", "farm-runner", "llama-bench")) == "farm-runner"
+    assert program_for("executorch", kind, ("farm-runner",)) == "farm-runner"
+    assert {*STOCK, "farm-runner", "llama_main"} == PROGRAMS
+
+
+def test_executorch_s_own_tool_does_streams() -> None:
+    assert program_for("executorch", WorkloadKind.STREAM, ("llama_main",)) == "llama_main"
+    bench = adapter_for("executorch", WorkloadKind.THROUGHPUT, ("llama_main",))
     assert bench is not None
-    assert server is not None
-    assert (bench.program, server.program) == ("llama-bench", "llama-server")
-    assert {bench.program, server.program} == PROGRAMS
+    problem = bench.refusal(samples.throughput(), samples.MODEL, samples.build(programs=("llama_main",)))
+    assert problem is not None
+    assert "the build has no farm-runner (programs: llama_main)" in problem.message
+
+
+@pytest.mark.parametrize("kind", WorkloadKind)
+def test_no_stock_tool_takes_a_cold_load(kind: WorkloadKind) -> None:
+    adapter = adapter_for("llama.cpp", kind, STOCK)
+    assert adapter is not None
+    problem = adapter.refusal(samples.stream(kind=kind, page_cache="evict"), samples.MODEL, samples.build())
+    assert problem is not None
+    assert "page_cache: evict" in problem.message
 
 
 @pytest.mark.parametrize("kind", [WorkloadKind.SUSTAINED, WorkloadKind.BATTERY])
 def test_what_lasts_for_minutes_is_served(kind: WorkloadKind) -> None:
-    adapter = adapter_for("llama.cpp", kind)
+    adapter = adapter_for("llama.cpp", kind, STOCK)
     assert adapter is not None
     assert adapter.program == "llama-server"
     bench_only = samples.build(programs=("llama-bench",))
@@ -39,6 +68,6 @@ def test_length_of_a_workload() -> None:
 
 
 def test_an_unknown_runtime_has_none() -> None:
-    assert adapter_for("no-such-runtime", WorkloadKind.STREAM) is None
+    assert adapter_for("no-such-runtime", WorkloadKind.STREAM, STOCK) is None
     assert "no-such-runtime" not in FORMATS
-    assert FORMATS["llama.cpp"] == {"gguf"}
+    assert (FORMATS["llama.cpp"], FORMATS["executorch"]) == ({"gguf"}, {"pte"})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.artifacts import check_runner
-from harness.artifacts.binaries import host_abi, host_kind, options_of
+from harness.artifacts.binaries import host_abi, host_kind, words_of
 from harness.errors import ErrorClass, Permanent
 from harness.model import Platform
 
@@ -235,6 +235,16 @@ def test_a_build_for_this_host(tmp_path: Path) -> None:
 def test_the_options_of_a_file_are_scanned_once(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(HELP)
-    first = options_of([(file, "a" * 64)], tmp_path / "cache")
+    first = words_of([(file, "a" * 64)], tmp_path / "cache")
     file.unlink()
-    assert options_of([(file, "a" * 64)], tmp_path / "cache") == first
+    assert words_of([(file, "a" * 64)], tmp_path / "cache") == first
+
+
+def test_the_back_ends_of_a_build_stand_in_its_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"\0XnnpackBackend\0Backend\0NoBackendHere\0a QnnBackend.\0 --model \0")
+    second.write_bytes(b"RegisterVulkanBackend\0")
+    found = words_of([(first, "a" * 64), (second, "b" * 64)], tmp_path / "cache")
+    assert found.backends == {"XnnpackBackend", "RegisterVulkanBackend"}
+    assert found.options == {"--model"}
+    assert words_of([(first, "a" * 64), (second, "b" * 64)], tmp_path / "cache") == found

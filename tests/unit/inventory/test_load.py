@@ -162,6 +162,8 @@ WORKLOAD = "version: 1\nworkloads: {w: {kind: stream, %s}}\n"
             WORKLOAD % "load_mode: mmpa",
             'expected "mmap", "read" or "mlock", found the text "mmpa"; did you mean "mmap"',
         ),
+        (WORKLOAD % "page_cache: evit", 'expected "keep" or "evict", found the text "evit"; did you mean "evict"'),
+        (WORKLOAD % "page_cache: true", 'expected "keep" or "evict", found the truth value true'),
         (WORKLOAD % "env: [a]", "workloads.w.env: expected a mapping (key: value), found a list"),
         (WORKLOAD % "args: x", 'workloads.w.args: expected a list, found the text "x"'),
         (WORKLOAD % "flash_attn: maybe", "workloads.w.flash_attn: expected true or false"),

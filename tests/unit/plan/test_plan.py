@@ -37,6 +37,7 @@ from harness.plan import (
     Selection,
     big_cores,
     build,
+    canonical_parameters,
     check_selection,
     placement,
     resolve_devices,
@@ -177,6 +178,8 @@ def test_the_series_goes_on_when_only_the_files_change() -> None:
     assert series_key("S1", "m1", "r1", BENCH) == series_key("S1", "m1", "r1", BENCH)
     assert series_key("S1", "m1", "r1", BENCH) != series_key("S1", "m1", "r1", replace(BENCH, threads=4))
     assert series_key("S1", "m1", "r1", BENCH) != series_key("S2", "m1", "r1", BENCH)
+    assert series_key("S1", "m1", "r1", BENCH) != series_key("S1", "m1", "r1", replace(BENCH, page_cache="evict"))
+    assert "page_cache" not in canonical_parameters(BENCH), "the series of before goes on"
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
