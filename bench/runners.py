@@ -1,10 +1,9 @@
 """The runner of our own against the stock tools: the same model, the same work, one process after the other.
 
-On this machine itself, without a phone between: `farm-runner` with llama.cpp's library and llama.cpp's own programs,
-all from one package, started through the same loader. Decode and prefill rate against llama-bench, time to first token
-against llama-server; they alternate, and each value is the median over the rounds of the ratio of two neighbours. The
-runner's own cost per token is what passes between a token and the next besides the library's work and choosing the
-token over the vocabulary.
+`farm-runner` with llama.cpp's library and llama.cpp's own programs, all from one package, on one virtual phone. Decode
+and prefill rate against llama-bench, time to first token against llama-server; they alternate, and each value is the
+median over the rounds of the ratio of two neighbours. The runner's own cost per token is what passes between a token
+and the next besides the library's work and choosing the token over the vocabulary.
 
 Asked (the project's own limits): rates and time to first token within 2 %, own cost at most 20 µs per token.
 """
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -25,9 +25,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from common import Finding, finding, main, say
+from adbutils import adb_path
+from common import Finding, adb, finding, lab, main, say
 
 from android_runner.prompt import token_ids
+from device_agents.virtual.lab import LabPhone
 from harness.errors import ErrorClass, Permanent
 from harness.supply import debian_tools, models, native_build
 
@@ -36,30 +38,49 @@ OWN_COST_US = 20.0
 LIMIT_S = 600.0
 PORT = 21_987
 VOCABULARY = 49_152
+RUNTIME = "llama.cpp"
 T = TypeVar("T")
 
 
-def call(words: Sequence[str]) -> str:
-    """Standard output of a command.
-
-    Raises:
-        Permanent: it failed.
-    """
-    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=LIMIT_S, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        raise Permanent(f"{words[0]}: {done.stderr.strip()[-300:]}", error_class=ErrorClass.RUNNER_FAILED)
-    return done.stdout
+def pushed(serial: str, what: Path) -> str:
+    """Where a file or folder of this machine lies on the phone now."""
+    to = f"/data/local/tmp/bench/{what.name}"
+    adb(serial, "shell", "mkdir -p /data/local/tmp/bench")
+    adb(serial, "push", str(what), to)
+    return to
 
 
 class Rivals:
-    """Each way to do the same work with one model."""
+    """Each way to do the same work with one model on one phone."""
 
-    def __init__(self, model: Path, folder: Path, chosen: argparse.Namespace) -> None:
-        self._model = str(model)
+    def __init__(self, phone: LabPhone, model: Path, folder: Path, chosen: argparse.Namespace) -> None:
+        self._serial = phone.adb_serial
         self._folder = folder
         self._chosen = chosen
-        self._own = native_build.host_command("llama.cpp")
+        self._model = pushed(self._serial, model)
+        self._own = pushed(self._serial, native_build.build("host", RUNTIME, say=say).folder)
+        self._stock = pushed(self._serial, debian_tools.runner_folder())
         self.own_cost_us: list[float] = []
+
+    def _shell(self, program: str, *words: str) -> list[str]:
+        """The words of `adb shell` for a program of one of the folders."""
+        home = program.rpartition("/")[0]
+        line = shlex.join([program, *words])
+        return [adb_path(), "-s", self._serial, "shell", f"cd {home} && LD_LIBRARY_PATH={home} {line}"]
+
+    def _call(self, program: str, *words: str) -> str:
+        done = subprocess.run(
+            self._shell(program, *words),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode != 0:
+            said = (done.stderr + done.stdout).strip()[-300:]
+            raise Permanent(f"{program}: {said}", error_class=ErrorClass.RUNNER_FAILED)
+        return done.stdout
 
     def own(self, workload: Mapping[str, object]) -> list[dict[str, Any]]:
         """Events of one run of our runner."""
@@ -71,7 +92,8 @@ class Rivals:
         }
         path = self._folder / "request.json"
         path.write_text(json.dumps(request), encoding="utf-8")
-        return [json.loads(line) for line in call([*self._own, str(path)]).splitlines()]
+        said = self._call(f"{self._own}/farm-runner", pushed(self._serial, path))
+        return [json.loads(line) for line in said.splitlines()]
 
     def own_rates(self) -> dict[str, float]:
         """Prefill and decode in tokens per second."""
@@ -96,11 +118,11 @@ class Rivals:
 
     def bench_rates(self) -> dict[str, float]:
         """The same by llama-bench."""
-        words = [*debian_tools.host_command("llama-bench"), "-m", self._model, "-o", "jsonl"]
+        words = ["-m", self._model, "-o", "jsonl"]
         words += ["-p", str(self._chosen.prompt), "-n", str(self._chosen.gen), "-r", str(self._chosen.repeats)]
         words += ["-t", str(self._chosen.threads)]
         rates = {}
-        for line in call(words).splitlines():
+        for line in self._call(f"{self._stock}/llama-bench", *words).splitlines():
             if line.startswith("{"):
                 row = json.loads(line)
                 name, count = ("decode", row["n_gen"]) if row["n_gen"] else ("prefill", row["n_prompt"])
@@ -120,18 +142,15 @@ class Rivals:
 
     def server_ttft(self) -> float:
         """The same by llama-server's own timings."""
-        words = [*debian_tools.host_command("llama-server"), "-m", self._model, "--host", "127.0.0.1"]
-        words += [
-            "--port",
-            str(PORT),
-            "-t",
-            str(self._chosen.threads),
-            "-c",
-            str(self._chosen.prompt + 256),
-            "-np",
-            "1",
-        ]
-        server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        words = ["-m", self._model, "--host", "127.0.0.1", "--port", str(PORT), "-np", "1"]
+        words += ["-t", str(self._chosen.threads), "-c", str(self._chosen.prompt + 256)]
+        server = subprocess.Popen(
+            self._shell(f"{self._stock}/llama-server", *words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        adb(self._serial, "forward", f"tcp:{PORT}", f"tcp:{PORT}")
         try:
             self._await(server)
             until = time.monotonic() + self._chosen.seconds
@@ -140,7 +159,7 @@ class Rivals:
                 found.append(self._request())
             return _median(found)
         finally:
-            server.kill()
+            adb(self._serial, "shell", "pkill -KILL llama-server")
             server.wait()
 
     def _await(self, server: subprocess.Popen[bytes]) -> None:
@@ -194,8 +213,8 @@ def neighbours(rounds: int, one: Callable[[], T], other: Callable[[], T]) -> lis
 def program(chosen: argparse.Namespace) -> list[Finding]:
     """All comparisons."""
     model = models.make(chosen.family, chosen.quant).path
-    with tempfile.TemporaryDirectory(prefix="farm-runners-") as folder:
-        rivals = Rivals(model, Path(folder), chosen)
+    with lab("runners", 1) as (_, info), tempfile.TemporaryDirectory(prefix="farm-runners-") as folder:
+        rivals = Rivals(info.phones[0], model, Path(folder), chosen)
         rates = neighbours(chosen.rounds, rivals.own_rates, rivals.bench_rates)
         ttft = neighbours(chosen.rounds, rivals.own_ttft, rivals.server_ttft)
     found: list[Finding] = []

@@ -69,6 +69,15 @@ def _root() -> Path:
     return cache_dir() / f"debian-{PACKAGE}"
 
 
+def version(package: str) -> str:
+    """Version of an unpacked package, "" for one that is not there."""
+    try:
+        found = json.loads((_root() / _VERSIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(found.get(package, "")) if isinstance(found, dict) else ""
+
+
 def is_unpacked(*, headers: bool = False) -> bool:
     """Whether Debian's programs are in the cache already (`headers`: and what compiles against their libraries)."""
     versions = _root() / _VERSIONS

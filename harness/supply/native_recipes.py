@@ -119,7 +119,11 @@ def _llama_debian(say: Say) -> Recipe:
         platform="android",
         abi=host.abi,
         runtime="llama.cpp",
-        options=_release("-DFARM_BACKEND=llama", f"-DFARM_LLAMA_PREFIX={root / 'usr'}"),
+        options=_release(
+            "-DFARM_BACKEND=llama",
+            f"-DFARM_LLAMA_PREFIX={root / 'usr'}",
+            f"-DFARM_LLAMA_VERSION=Debian {debian_tools.version('libllama0')}",
+        ),
         assemble=debian_tools.assemble,
         starter=debian_tools.loader_command(),
     )
@@ -135,9 +139,17 @@ def _llama_source_host(tools: Tools, say: Say) -> Recipe:
         platform="local",
         abi=_host_abi(),
         runtime="llama.cpp",
-        options=_release("-DFARM_BACKEND=llama", f"-DFARM_LLAMA_SOURCE={cmake_build.llama_source(say)}", *compiler),
+        options=_release(*_llama_source(say), *compiler),
         assemble=_copy,
         starter=(),
+    )
+
+
+def _llama_source(say: Say) -> tuple[str, ...]:
+    return (
+        "-DFARM_BACKEND=llama",
+        f"-DFARM_LLAMA_SOURCE={cmake_build.llama_source(say)}",
+        f"-DFARM_LLAMA_VERSION=source of {cmake_build.SOURCE_PACKAGE} {cmake_build.SOURCE_VERSION}",
     )
 
 
@@ -164,7 +176,7 @@ def _llama_arm64(isa: str, tools: Tools, say: Say) -> Recipe:
         platform="android",
         abi=_ARM64_ABI,
         runtime="llama.cpp",
-        options=_release("-DFARM_BACKEND=llama", f"-DFARM_LLAMA_SOURCE={cmake_build.llama_source(say)}", *compiler),
+        options=_release(*_llama_source(say), *compiler),
         assemble=_copy,
         # What the NDK links asks for Android's own loader.
         starter=(emulator, "-cpu", "max") if emulator and not ndk else None,

@@ -36,3 +36,6 @@ else()
   # The libraries may be of a newer system than this one: what they need is there where the program runs.
   target_link_options(farm-runner PRIVATE "LINKER:--allow-shlib-undefined")
 endif()
+
+set(FARM_LLAMA_VERSION "" CACHE STRING "llama.cpp's version, told in every run")
+target_compile_definitions(farm-runner PRIVATE "FARM_LLAMA_VERSION=\"${FARM_LLAMA_VERSION}\"")

@@ -144,6 +144,9 @@ class LlamaBackend final : public Backend {
   }
 
   Loaded load(const Request& request) override {
+    if (ggml_backend_dev_count() == 0) {
+      throw Failure(failure_class::kRuntimeFailed, "no compute back end (libggml-*.so) of llama.cpp loads beside the program");
+    }
     load_model(request);
     make_context(request);
     const llama_vocab* vocabulary = llama_model_get_vocab(model_.get());
