@@ -13,7 +13,7 @@ from typing import Any
 from android_runner import llama_options
 from android_runner.base import DEFAULT_MINUTES, Command, Figures, Problem, RunOutput, RunRequest, length_s
 from android_runner.classify import bad_end
-from android_runner.llama_bench import beyond_context
+from android_runner.llama_bench import beyond_context, cpu_variant
 from android_runner.llama_server import CONTEXT_STEP, FALLBACK_VOCABULARY, context_problem, context_size
 from android_runner.prompt import PROMPT_SEED, token_ids
 from android_runner.runner_errors import problem_said
@@ -67,9 +67,10 @@ class FarmRunner:
         if ended is not None and output.ended_by == "exit" and output.signal is None:
             ended = problem_said(output.stderr) or ended
         figures = figures_of(output.stdout, request.workload, ended)
-        if request.prompt_text is not None:
-            return figures
-        return replace(figures, reported={**figures.reported, "prompt_seed": PROMPT_SEED})
+        told: dict[str, object] = {} if request.prompt_text is not None else {"prompt_seed": PROMPT_SEED}
+        if variant := cpu_variant(output.stderr):
+            told["cpu_variant"] = variant
+        return replace(figures, reported={**figures.reported, **told})
 
 
 def request_of(request: RunRequest, runtime: str) -> dict[str, Any]:

@@ -21,12 +21,12 @@ _OPTIONS = (
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
     '-DFARM_BUILD="test"',
 )
-_OTHER_BACKENDS = ("backend_llama.cpp", "backend_executorch.cpp")
+_OTHER_BACKENDS = ("backend_llama", "backend_executorch", "executorch_")
 _LIMIT_S = 300
 
 
 def _compile(compiler: str, to: Path) -> None:
-    sources = [each for each in sorted((NATIVE / "src").glob("*.cpp")) if each.name not in _OTHER_BACKENDS]
+    sources = [each for each in sorted((NATIVE / "src").glob("*.cpp")) if not each.name.startswith(_OTHER_BACKENDS)]
     core = [each for each in sources if each.name not in ("main.cpp", "backend_scripted.cpp")]
     objects: dict[Path, Path] = {}
     for source in sources:

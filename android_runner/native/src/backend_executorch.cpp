@@ -100,7 +100,7 @@ class Executorch final : public Backend {
  public:
   Executorch() { executorch_log::begin(); }
 
-  Build build() const override { return {"executorch", FARM_EXECUTORCH_VERSION, registered_backends(), {".pte"}}; }
+  Build build() const override { return {"executorch", FARM_EXECUTORCH_VERSION, registered_backends(), {"pte"}}; }
 
   Loaded load(const Request& request) override {
     refuse_options(request);

@@ -52,7 +52,9 @@ class Log {
  private:
   void add(ggml_log_level level, const char* text) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (level == GGML_LOG_LEVEL_ERROR || level == GGML_LOG_LEVEL_WARN) std::fputs(text, stderr);
+    // Beside what goes wrong: which of several CPU back ends was chosen.
+    const bool chosen = std::strstr(text, "loaded CPU backend from") != nullptr;
+    if (level == GGML_LOG_LEVEL_ERROR || level == GGML_LOG_LEVEL_WARN || chosen) std::fputs(text, stderr);
     if (level == GGML_LOG_LEVEL_CONT || std::strlen(text) < 2) return;
     if (level == GGML_LOG_LEVEL_ERROR || std::strstr(text, "size = ") != nullptr) lines_.emplace_back(text);
     if (lines_.size() > kKeptLines) lines_.pop_front();

@@ -54,6 +54,7 @@ class Driver {
     if (request_.memory_limit_bytes > 0 && !limit_memory(request_.memory_limit_bytes)) {
       throw Failure(failure_class::kOptionUnsupported, "this system cannot hold a process to a limit of memory");
     }
+    const std::int64_t counting = uptime_ns();
     const FileCache found = file_cache(request_.model);
     FileCache before = found;
     if (request_.evict) {
@@ -62,8 +63,9 @@ class Driver {
       }
       before = file_cache(request_.model);
     }
-    Event begin("load_begin", uptime_ns());
-    begin.add("model_bytes", before.size).flag("evicted", request_.evict).add("cached_found_bytes", found.resident);
+    const std::int64_t beginning = uptime_ns();
+    Event begin("load_begin", beginning);
+    begin.add("counting_ns", beginning - counting).add("model_bytes", before.size).flag("evicted", request_.evict).add("cached_found_bytes", found.resident);
     events_.write(begin.add("cached_bytes", before.resident));
 
     loaded_ = backend_.load(request_);
@@ -132,6 +134,7 @@ class Driver {
     take(turns_[0].data(), static_cast<int>(turns_[0].size()));
     backend_.reset();
     take(turns_[0].data(), 1);
+    taking_ns_ = 0;
   }
 
   void sustained() {

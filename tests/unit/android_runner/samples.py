@@ -91,8 +91,7 @@ RUNNER_EVENTS = {
     "sustained": "farm-runner-sustained.jsonl",
     "evict": "farm-runner-evict.jsonl",
 }
-"""What the driver of farm-runner wrote with a back end that follows a script in place of a model; the requests were
-those of `runner_request`."""
+"""What farm-runner wrote on a virtual phone, with Debian's llama.cpp; the requests were those of `runner_request`."""
 
 
 def runner_request(name: str) -> RunRequest:
