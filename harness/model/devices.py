@@ -134,7 +134,13 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A checked model: the artifact and what its header says (None where the header does not)."""
+    """A checked model: the artifact and what its header says (None where the header does not).
+
+    Args:
+        backends: of an ExecuTorch program, what ExecuTorch calls the back ends it needs ("XnnpackBackend"); a runner
+            without one of them cannot load it. Empty: it needs none, or is a GGUF.
+        methods: of an ExecuTorch program, the names of its methods.
+    """
 
     artifact: Artifact
     architecture: str | None
@@ -143,6 +149,8 @@ class ModelFile:
     context_length: int | None
     layer_count: int | None
     shape: ModelShape | None = None
+    backends: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
