@@ -168,7 +168,7 @@ def _details(found: ModelFile) -> str:
 
     parts = [found.architecture or ""]
     if found.parameter_count:
-        parts.append(f"{found.parameter_count / 1e6:.0f} M weights")
+        parts.append(f"{found.parameter_count / 1e6:.3g} M weights")
     if found.context_length:
         parts.append(f"context {found.context_length}")
     if found.methods:
