@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
-from harness.artifacts import gguf_header
+from harness.artifacts import gguf_header, pte_header
 from harness.artifacts.hashing import sha256_of
 from harness.artifacts.locate import find
 from harness.artifacts.shape import integer, shape_of
@@ -14,8 +13,6 @@ from harness.model import Artifact, ArtifactFile, Model, ModelFile
 from harness.model.devices import ModelShape
 from harness.supply.folders import cache_dir
 
-_PTE_IDENTIFIER = b"ET12"
-_PTE_EXTENDED = b"eh00"
 _NEW_COPY = "get the file again (farm models fetch or make) and give its sha256 in the inventory"
 
 _FOREIGN = (
@@ -50,7 +47,7 @@ def check_model(model: Model, base_dir: Path, cache: Path | None = None, *, fetc
         size = file.stat().st_size
         if size == 0:
             raise Permanent(f"{label} is empty", error_class=ErrorClass.MODEL_INVALID, advice=_NEW_COPY)
-        facts = _read_gguf(file, size, label) if model.format == "gguf" else _read_pte(file, size, label)
+        facts = _read_gguf(file, size, label) if model.format == "gguf" else _read_pte(file, label)
         digest = sha256_of(file, cache)
     except OSError as wrong:
         raise Permanent(
@@ -68,8 +65,10 @@ def check_model(model: Model, base_dir: Path, cache: Path | None = None, *, fetc
     return ModelFile(artifact, *facts)
 
 
-_Facts = tuple[str | None, int | None, int | None, int | None, int | None, ModelShape | None]
-"""Architecture, weights, vocabulary, context, layers, shape."""
+_Facts = tuple[
+    str | None, int | None, int | None, int | None, int | None, ModelShape | None, tuple[str, ...], tuple[str, ...]
+]
+"""Architecture, weights, vocabulary, context, layers, shape, back ends, methods."""
 
 
 def _read_gguf(file: Path, size: int, label: str) -> _Facts:
@@ -113,6 +112,8 @@ def _read_gguf(file: Path, size: int, label: str) -> _Facts:
         integer(header, f"{name}.context_length"),
         integer(header, f"{name}.block_count"),
         shape_of(header),
+        (),
+        (),
     )
 
 
@@ -131,27 +132,36 @@ def _foreign_or(file: Path, error: Permanent) -> Permanent:
     return error
 
 
-def _read_pte(file: Path, size: int, label: str) -> _Facts:
-    """Identifier and extended header of an ExecuTorch program (`schema/extended_header.h` of ExecuTorch)."""
-    with file.open("rb") as stream:
-        start = stream.read(40)
-    if start[4:8] != _PTE_IDENTIFIER:
-        raise _foreign_or(
-            file,
-            Permanent(
-                f"{label} is no ExecuTorch program: no ET12 in its first bytes",
-                error_class=ErrorClass.MODEL_INVALID,
-                advice=_NEW_COPY,
-            ),
+def _read_pte(file: Path, label: str) -> _Facts:
+    try:
+        header = pte_header.read_header(file)
+    except gguf_header.HeaderCut as cut:
+        raise Permanent(
+            f"{label} is truncated: {cut}", error_class=ErrorClass.MODEL_TRUNCATED, advice=_NEW_COPY
+        ) from None
+    except gguf_header.HeaderBroken as broken:
+        error = Permanent(
+            f"{label} is no ExecuTorch program: {broken}", error_class=ErrorClass.MODEL_INVALID, advice=_NEW_COPY
         )
-    if start[8:12] == _PTE_EXTENDED and len(start) >= 32:
-        length, program, segments = struct.unpack_from("<IQQ", start, 12)
-        data = struct.unpack_from("<Q", start, 32)[0] if length >= 32 and len(start) >= 40 else 0
-        needed = max(program, segments + data)
-        if needed > size:
-            raise Permanent(
-                f"{label} is truncated: its header asks for {needed} bytes, the file has {size}",
-                error_class=ErrorClass.MODEL_TRUNCATED,
-                advice=_NEW_COPY,
-            )
-    return None, None, None, None, None, None
+        raise (_foreign_or(file, error) if isinstance(broken, pte_header.NoProgram) else error) from None
+    if "forward" not in header.methods:
+        raise Permanent(
+            f"{label} has no method forward, only {', '.join(header.methods)[:200]}",
+            error_class=ErrorClass.MODEL_UNSUPPORTED,
+            advice="export it as one decoder: farm models export-pte",
+        )
+
+    def constant(name: str) -> int | None:
+        value = header.constants.get(name, 0)
+        return value if value > 0 else None
+
+    return (
+        None,
+        constant("get_n_weights"),
+        constant("get_vocab_size"),
+        constant("get_max_context_len"),
+        constant("get_n_layers"),
+        None,
+        header.backends,
+        header.methods,
+    )

@@ -14,8 +14,11 @@ from harness.cli.supply_view import COLUMNS, Row, beside, chosen, examine, progr
 
 if TYPE_CHECKING:
     from harness.model import Model, ModelFile
+    from harness.supply.models import Made
 
 DEFAULT_FAMILY = "SmolLM2-135M"
+
+_CONTEXT_HELP = "Tokens of a PTE's KV cache, which it has for good.  [default: 1024, or all the model has]"
 
 
 @click.group()
@@ -27,21 +30,62 @@ def models() -> None:
 @click.option(
     "--family", "families", multiple=True, help="A published shape; repeatable.  [default: those of the inventory]"
 )
-@click.option("--quant", "quants", multiple=True, help="A quantisation; repeatable.  [default: all]")
+@click.option(
+    "--quant",
+    "quants",
+    multiple=True,
+    help="A form: of GGUF F16 … Q4_0, or F32; of PTE fp32-xnnpack, 8da4w-g32-xnnpack, 8da4w-g128-xnnpack; "
+    "repeatable.  [default: all of GGUF but F32]",
+)
+@click.option("--context", "tokens", type=int, help=_CONTEXT_HELP)
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: models/ beside the inventory]"
 )
 @click.pass_obj
-def make(context: Context, families: tuple[str, ...], quants: tuple[str, ...], out: Path | None) -> None:
-    """Make test models: the true shape and size of a published model, random weights."""
+def make(
+    context: Context, families: tuple[str, ...], quants: tuple[str, ...], tokens: int | None, out: Path | None
+) -> None:
+    """Make test models: the true shape and size of a published model, random weights.
+
+    A PTE needs the extra packages of farm[executorch]; without them the command says what to install.
+    """
     from harness.supply import models as supply
 
     pairs = _asked(families, quants) if families or quants else _of_inventory(context) or _asked((), ())
+    for family, quant in pairs:
+        supply.check_possible(family, quant, context=tokens)
     folder = out or beside(context, "models")
     made = []
     with progress_line(context) as show:
         for family, quant in pairs:
-            made.append(supply.make(family, quant, folder, progress=show))
+            made.append(supply.make(family, quant, folder, context=tokens, progress=show))
+    _show_made(context, made)
+
+
+@models.command(name="export-pte")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--quant", "quants", multiple=True, help="A form of PTE; repeatable.  [default: fp32-xnnpack]")
+@click.option("--context", "tokens", type=int, help=_CONTEXT_HELP)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: models/ beside the inventory]"
+)
+@click.pass_obj
+def export_pte(context: Context, folder: Path, quants: tuple[str, ...], tokens: int | None, out: Path | None) -> None:
+    """Export a Hugging Face folder on disk (config.json, safetensors; Llama or Phi-3) for ExecuTorch.
+
+    Needs the extra packages of farm[executorch]; without them the command says what to install.
+    """
+    from harness.supply import models as supply
+
+    target = out or beside(context, "models")
+    made = []
+    with progress_line(context) as show:
+        for quant in quants or ("fp32-xnnpack",):
+            made.append(supply.export_folder(folder, quant, target, context=tokens, progress=show))
+    _show_made(context, made)
+
+
+def _show_made(context: Context, made: list[Made]) -> None:
     if context.json:
         rows = [
             {"family": each.family, "quant": each.quant, "path": str(each.path), "size": each.size, "made": each.made}
@@ -67,13 +111,17 @@ def _asked(families: tuple[str, ...], quants: tuple[str, ...]) -> list[tuple[str
 def _of_inventory(context: Context) -> list[tuple[str, str]]:
     """Shape and quantisation of every file that the inventory expects in models/ under the name it would be made by."""
     from harness.cli.compose import inventory_if_any
-    from harness.supply.families import FAMILIES, QUANTS
+    from harness.supply.families import ASKED_QUANTS, FAMILIES, HIDDEN, QUANTS
     from harness.supply.models import file_name
+    from harness.supply.pte_forms import FORMS
 
     loaded = inventory_if_any(context)
     expected = {model.path for model in loaded.inventory.models} if loaded else set()
     return [
-        (family, quant) for family in FAMILIES for quant in QUANTS if f"models/{file_name(family, quant)}" in expected
+        (family, quant)
+        for family in (*FAMILIES, *HIDDEN)
+        for quant in (*QUANTS, *ASKED_QUANTS, *FORMS)
+        if f"models/{file_name(family, quant)}" in expected
     ]
 
 
@@ -116,9 +164,13 @@ def _row(model: Model, base_dir: Path) -> Row:
 
 
 def _details(found: ModelFile) -> str:
+    from harness.artifacts.pte_header import recipes
+
     parts = [found.architecture or ""]
     if found.parameter_count:
-        parts.append(f"{found.parameter_count / 1e6:.0f} M weights")
+        parts.append(f"{found.parameter_count / 1e6:.3g} M weights")
     if found.context_length:
         parts.append(f"context {found.context_length}")
+    if found.methods:
+        parts.append(f"PTE for {', '.join(recipes(found.backends)) or 'no back end'}")
     return ", ".join(part for part in parts if part)

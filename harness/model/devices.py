@@ -136,8 +136,10 @@ class ModelShape:
 class ModelFile:
     """A checked model: the artifact and what its header says (None where the header does not).
 
-    `backends` are the ExecuTorch back ends that parts of the model were compiled for ("XnnpackBackend"); empty where
-    there are none, or where the header was not asked.
+    Args:
+        backends: of an ExecuTorch program, what ExecuTorch calls the back ends it needs ("XnnpackBackend"); a runner
+            without one of them cannot load it. Empty: it needs none, or is a GGUF.
+        methods: of an ExecuTorch program, the names of its methods.
     """
 
     artifact: Artifact
@@ -148,6 +150,7 @@ class ModelFile:
     layer_count: int | None
     shape: ModelShape | None = None
     backends: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,5 +156,31 @@ FAMILIES: Mapping[str, Family] = {
     )
 }
 
+HIDDEN: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            name="farm-tiny",
+            source="farm",
+            architecture="llama",
+            hidden=128,
+            layers=2,
+            heads=4,
+            kv_heads=2,
+            head_dim=32,
+            feed_forward=256,
+            vocabulary=512,
+            context=256,
+            rope_base=10_000.0,
+            tied=True,
+            pre_tokenizer="smollm",
+        ),
+    )
+}
+"""Shapes nobody published, for checking that runtimes agree: made when asked for by name, offered nowhere."""
+
 QUANTS: tuple[str, ...] = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M", "Q4_0")
-"""Quantisations that can be made, as llama-quantize names them."""
+"""GGUF forms that are made where none is named, as llama-quantize names them."""
+
+ASKED_QUANTS: tuple[str, ...] = ("F32",)
+"""GGUF forms that are made only where they are named: too large for a phone, and exact beside an fp32 PTE."""

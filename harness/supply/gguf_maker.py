@@ -7,12 +7,15 @@ that stretch the rotary embedding to long contexts are left out: they cost a run
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from harness.supply import vocabulary
 from harness.supply.families import Family
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SEED = 20_240_613
 _SPREAD = 0.02
@@ -30,27 +33,38 @@ _ALIGNMENT = 32
 Progress = Callable[[int, int], None]
 
 
-def write_f16(family: Family, to: Path, *, seed: int = SEED, progress: Progress | None = None) -> None:
-    """Write `family` as GGUF with F16 matrices and F32 norms.
+Matrices = Literal["F16", "F32"]
+"""How matrices are stored. The numbers are the same: F16 ones, widened for F32."""
+
+
+def write(
+    family: Family, to: Path, *, matrices: Matrices = "F16", seed: int = SEED, progress: Progress | None = None
+) -> None:
+    """Write `family` as GGUF with F16 or F32 matrices and F32 norms.
 
     Args:
         to: file to write (not atomic: the caller names a temporary one).
         progress: called with (bytes of weights written, bytes of weights in all).
     """
-    _write_header(family, to)
+    _write_header(family, to, matrices)
     shapes = [shape for _, shape in family.tensors()]
-    total = sum(math.prod(shape) * (2 if len(shape) > 1 else 4) for shape in shapes)
+    total = sum(math.prod(shape) * _width(shape, matrices) for shape in shapes)
     done = 0
     with to.open("ab") as file:
         _pad(file)
         for index, shape in enumerate(shapes):
-            done += _write_tensor(file, shape, seed, index)
+            done += _write_tensor(file, shape, matrices, seed, index)
             _pad(file)
             if progress:
                 progress(done, total)
 
 
-def _write_header(family: Family, to: Path) -> None:
+def _width(shape: tuple[int, ...], matrices: Matrices) -> int:
+    """Bytes of one weight."""
+    return 2 if len(shape) > 1 and matrices == "F16" else 4
+
+
+def _write_header(family: Family, to: Path, matrices: Matrices) -> None:
     import gguf
     import numpy as np
 
@@ -60,7 +74,8 @@ def _write_header(family: Family, to: Path) -> None:
         f"Random weights in the shape of {family.source}: for speed and memory only, it says nothing."
     )
     writer.add_string("farm.weights", "random")
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    half = matrices == "F16"
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if half else gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(family.context)
     writer.add_embedding_length(family.hidden)
     writer.add_block_count(family.layers)
@@ -83,8 +98,7 @@ def _write_header(family: Family, to: Path) -> None:
     writer.add_eos_token_id(0)
     writer.add_add_bos_token(False)
     for name, shape in family.tensors():
-        matrix = len(shape) > 1
-        dtype = np.dtype(np.float16 if matrix else np.float32)
+        dtype = np.dtype(np.float16 if _width(shape, matrices) == 2 else np.float32)
         writer.add_tensor_info(name, shape, dtype, math.prod(shape) * dtype.itemsize)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -92,18 +106,25 @@ def _write_header(family: Family, to: Path) -> None:
     writer.close()
 
 
-def _write_tensor(file: BinaryIO, shape: tuple[int, ...], seed: int, index: int) -> int:
+def blocks(shape: tuple[int, ...], index: int, *, seed: int = SEED) -> Iterator[npt.NDArray[Any]]:
+    """The weights of tensor number `index` of a family, block after block: norms F32 and 1, matrices F16 and random."""
     import numpy as np
 
     count = math.prod(shape)
     if len(shape) == 1:
-        return file.write(np.ones(count, dtype=np.float32).tobytes())
+        yield np.ones(count, dtype=np.float32)
+        return
     random = np.random.Generator(np.random.Philox(key=[seed, index]))
-    written = 0
     for start in range(0, count, _BLOCK):
         block = random.standard_normal(min(_BLOCK, count - start), dtype=np.float32) * np.float32(_SPREAD)
-        written += file.write(block.astype(np.float16).tobytes())
-    return written
+        yield block.astype(np.float16)
+
+
+def _write_tensor(file: BinaryIO, shape: tuple[int, ...], matrices: Matrices, seed: int, index: int) -> int:
+    import numpy as np
+
+    dtype = np.float16 if _width(shape, matrices) == 2 else np.float32
+    return sum(file.write(block.astype(dtype).tobytes()) for block in blocks(shape, index, seed=seed))
 
 
 def _pad(file: BinaryIO) -> None:

@@ -173,31 +173,3 @@ def test_mutated_headers_are_read_or_refused(tmp_path: Path, changes: list[tuple
         assert str(told)
     else:
         assert found.parameter_count >= 0
-
-
-def pte(*, program: int = 64, segments: int = 0, data: int = 0, size: int = 64) -> bytes:
-    start = bytes(4) + b"ET12" + b"eh00" + struct.pack("<IQQQ", 32, program, segments, data)
-    return start.ljust(size, b"\0")[:size]
-
-
-def test_an_executorch_program_is_known_by_its_header(tmp_path: Path) -> None:
-    file = tmp_path / "m.pte"
-    file.write_bytes(pte())
-    found = check_model(files.model(file, format="pte"), tmp_path, tmp_path / "cache")
-    assert found.artifact.files[0].name == "model.pte"
-    assert found.parameter_count is None
-
-
-@pytest.mark.parametrize(
-    ("content", "error_class"),
-    [
-        (GOOD, ErrorClass.MODEL_INVALID),
-        (b"ET12", ErrorClass.MODEL_INVALID),
-        (pte(program=65), ErrorClass.MODEL_TRUNCATED),
-        (pte(segments=48, data=17), ErrorClass.MODEL_TRUNCATED),
-    ],
-)
-def test_what_is_no_executorch_program(tmp_path: Path, content: bytes, error_class: ErrorClass) -> None:
-    file = tmp_path / "m.pte"
-    file.write_bytes(content)
-    assert refused(file, tmp_path / "cache", format="pte").error_class is error_class

@@ -14,9 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli.main import cli
+from harness.errors import Permanent, UsageError
+from harness.supply import pte_forms
 from tests.unit.artifacts import files
 
 GOOD = files.gguf()
+TINY_PTE = Path(__file__).parents[2] / "data" / "farm-tiny-fp32-xnnpack.pte"
 INVENTORY = """\
 version: 1
 models:
@@ -115,17 +118,54 @@ def test_a_failed_fetch_is_exit_code_1_and_says_what_to_do(inventory: Path) -> N
 
 
 def test_an_unknown_id_lists_the_known_ones(inventory: Path) -> None:
-    from harness.errors import UsageError
-
     result = farm(inventory, "models", "fetch", "farr")
     assert isinstance(result.exception, UsageError)
     assert "far" in str(result.exception)
 
 
 def test_make_tells_a_mistake_before_it_makes_anything(inventory: Path, own_cache: Path) -> None:
-    from harness.errors import UsageError
-
     result = farm(inventory, "models", "make", "--quant", "F16", "--quant", "Q9")
     assert isinstance(result.exception, UsageError)
     assert "Q4_K_M" in str(result.exception)
     assert not (own_cache / "models").exists()
+
+
+def test_the_exact_form_of_a_hidden_shape_is_made_where_it_is_named(inventory: Path, own_cache: Path) -> None:
+    out = inventory.parent / "out"
+    result = farm(
+        inventory, "--json", "models", "make", "--family", "farm-tiny", "--quant", "f32", "--quant", "F16",
+        "--out", str(out),
+    )  # fmt: skip
+    sizes = {row["quant"]: row["size"] for row in json.loads(result.stdout)["models"]}
+    assert 1.7 < sizes["F32"] / sizes["F16"] < 2
+    assert sorted(file.name for file in out.iterdir()) == ["farm-tiny-f16.gguf", "farm-tiny-f32.gguf"]
+
+
+@pytest.mark.skipif(pte_forms.why_unavailable() is None, reason="farm[executorch] is here")
+def test_make_tells_what_to_install_before_it_makes_anything(inventory: Path, own_cache: Path) -> None:
+    result = farm(
+        inventory, "models", "make", "--family", "farm-tiny", "--quant", "F16", "--quant", "fp32-xnnpack",
+    )  # fmt: skip
+    assert isinstance(result.exception, Permanent)
+    assert "torch 2.13.0 is not installed" in result.exception.message
+    assert "3 GB" in result.exception.advice
+    assert not (own_cache / "models").exists()
+
+
+def test_export_pte_looks_at_the_folder_first(inventory: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for folder, said in ((tmp_path / "none", "no folder"), (empty, "config.json")):
+        result = farm(inventory, "models", "export-pte", str(folder))
+        assert isinstance(result.exception, Permanent)
+        assert said in result.exception.message
+    wrong = farm(inventory, "models", "export-pte", str(empty), "--quant", "Q4_0")
+    assert isinstance(wrong.exception, UsageError)
+
+
+def test_models_list_tells_the_back_end_of_a_program(inventory: Path) -> None:
+    entry = f"  - {{id: tiny, family: T, quant: fp32-xnnpack, format: pte, path: {TINY_PTE}}}\nrunners:"
+    inventory.write_text(inventory.read_text().replace("runners:", entry))
+    found = rows(farm(inventory, "--json", "models", "list"), "models")["tiny"]
+    assert found["finding"] == "ok"
+    assert "PTE for xnnpack" in str(found["details"])

@@ -15,7 +15,7 @@ from harness.model import Model
 from harness.supply import debian_tools, host_build, models, vocabulary
 from harness.supply.families import FAMILIES, QUANTS, Family
 from harness.supply.folders import place
-from harness.supply.gguf_maker import write_f16
+from harness.supply.gguf_maker import write
 
 SMALL = dataclasses.replace(
     FAMILIES["SmolLM2-135M"], name="Small", hidden=64, layers=2, heads=4, kv_heads=2, head_dim=16, feed_forward=96,
@@ -42,7 +42,7 @@ def test_the_shape_has_the_published_number_of_weights(name: str) -> None:
 def test_a_written_model_is_whole_and_says_what_it_is(family: Family, tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     seen: list[tuple[int, int]] = []
-    write_f16(family, file, progress=lambda done, total: seen.append((done, total)))
+    write(family, file, progress=lambda done, total: seen.append((done, total)))
     found = check_model(Model("m", "Small", "F16", "gguf", path=str(file)), tmp_path, tmp_path / "cache")
     assert found.architecture == family.architecture
     assert found.parameter_count == sum(math.prod(shape) for _, shape in family.tensors())
@@ -55,7 +55,7 @@ def test_the_gguf_package_reads_the_same_tensors(tmp_path: Path) -> None:
     from gguf import GGUFReader
 
     file = tmp_path / "m.gguf"
-    write_f16(SMALL, file)
+    write(SMALL, file)
     tensors = {tensor.name: tensor for tensor in GGUFReader(file).tensors}
     assert set(tensors) == {name for name, _ in SMALL.tensors()}
     embedding = tensors["token_embd.weight"].data
@@ -67,7 +67,7 @@ def test_the_gguf_package_reads_the_same_tensors(tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     digests = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        write_f16(SMALL, tmp_path / name, seed=seed)
+        write(SMALL, tmp_path / name, seed=seed)
         digests.append(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
     assert digests[0] == digests[1] != digests[2]
 
@@ -112,7 +112,7 @@ def test_an_interrupted_make_leaves_nothing(small_cache: Path, monkeypatch: pyte
         to.write_bytes(b"half")
         raise OSError(28, "No space left on device", str(to))
 
-    monkeypatch.setattr(models, "write_f16", broken)
+    monkeypatch.setattr(models, "write", broken)
     with pytest.raises(Permanent) as caught:
         models.make("Small", "F16")
     assert caught.value.error_class is ErrorClass.STORAGE_FULL
