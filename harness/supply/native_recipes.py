@@ -129,7 +129,7 @@ def _llama_source_host(tools: Tools, say: Say) -> Recipe:
     """From llama.cpp's source: for this host itself."""
     compiler: tuple[str, ...] = ()
     if not cmake_build.has_compiler():
-        compiler = cmake_build.zig(tools, cache_dir() / "zig" / "host", (), say)
+        compiler = cmake_build.zig(tools, cache_dir() / "zig-scripts" / "host", (), say)
     return Recipe(
         name="farm-runner-llama.cpp-host",
         platform="local",
@@ -156,7 +156,7 @@ def _llama_arm64(isa: str, tools: Tools, say: Say) -> Recipe:
         compiler = ndk_options(toolchain, isa)
     else:
         say("no Android NDK (ANDROID_NDK_HOME): using ziglang")
-        scripts = cache_dir() / "zig" / isa.replace("+", "-")
+        scripts = cache_dir() / "zig-scripts" / isa.replace("+", "-")
         compiler = (*_MUSL, *cmake_build.zig(tools, scripts, zig_words(isa), say))
     emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
     return Recipe(
