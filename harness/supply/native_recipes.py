@@ -93,8 +93,7 @@ def _no_executorch_for_arm64() -> Permanent:
     missing = "" if ndk else "the Android NDK (ANDROID_NDK_HOME) and "
     return _impossible(
         f"ExecuTorch for arm64 needs {missing}a build of ExecuTorch from its source: its wheels are not for Android",
-        "build and install ExecuTorch with the NDK's toolchain file, then configure android_runner/native by hand with "
-        "-DFARM_BACKEND=executorch and -DCMAKE_PREFIX_PATH set to that installation; or use --runtime llama.cpp",
+        "use --runtime llama.cpp, or build ExecuTorch's llama_main with the NDK and name its folder in the inventory",
     )
 
 
