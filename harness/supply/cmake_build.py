@@ -136,7 +136,8 @@ def zig(tools: Tools, folder: Path, words: Sequence[str], say: Say) -> tuple[str
     for variable, verb in (("C_COMPILER", "cc"), ("CXX_COMPILER", "c++"), ("AR", "ar"), ("RANLIB", "ranlib")):
         script = folder / f"zig-{verb}"
         more = "".join(f" {word}" for word in words) if variable.endswith("COMPILER") else ""
-        text = f'#!/bin/sh\nexec "{tools.python}" -m ziglang {verb}{more} "$@"\n'
+        keep = f'export ZIG_GLOBAL_CACHE_DIR="{cache_dir() / "zig"}"\n'
+        text = f'#!/bin/sh\n{keep}exec "{tools.python}" -m ziglang {verb}{more} "$@"\n'
         # A script that is rewritten makes everything compile again.
         if not script.is_file() or script.read_text(encoding="utf-8") != text:
             script.write_text(text, encoding="utf-8")

@@ -93,8 +93,7 @@ def _no_executorch_for_arm64() -> Permanent:
     missing = "" if ndk else "the Android NDK (ANDROID_NDK_HOME) and "
     return _impossible(
         f"ExecuTorch for arm64 needs {missing}a build of ExecuTorch from its source: its wheels are not for Android",
-        "build and install ExecuTorch with the NDK's toolchain file, then configure android_runner/native by hand with "
-        "-DFARM_BACKEND=executorch and -DCMAKE_PREFIX_PATH set to that installation; or use --runtime llama.cpp",
+        "use --runtime llama.cpp, or build ExecuTorch's llama_main with the NDK and name its folder in the inventory",
     )
 
 
@@ -133,7 +132,7 @@ def _llama_source_host(tools: Tools, say: Say) -> Recipe:
     """From llama.cpp's source: for this host itself."""
     compiler: tuple[str, ...] = ()
     if not cmake_build.has_compiler():
-        compiler = cmake_build.zig(tools, cache_dir() / "zig" / "host", (), say)
+        compiler = cmake_build.zig(tools, cache_dir() / "zig-scripts" / "host", (), say)
     return Recipe(
         name="farm-runner-llama.cpp-host",
         platform="local",
@@ -168,7 +167,7 @@ def _llama_arm64(isa: str, tools: Tools, say: Say) -> Recipe:
         compiler = ndk_options(toolchain, isa)
     else:
         say("no Android NDK (ANDROID_NDK_HOME): using ziglang")
-        scripts = cache_dir() / "zig" / isa.replace("+", "-")
+        scripts = cache_dir() / "zig-scripts" / isa.replace("+", "-")
         compiler = (*_MUSL, *cmake_build.zig(tools, scripts, zig_words(isa), say))
     emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
     return Recipe(

@@ -225,7 +225,9 @@ class Executorch final : public Backend {
     model_backends_.clear();
     for (std::size_t index = 0; index < meta->num_backends(); ++index) {
       const auto name = meta->get_backend_name(index);
-      if (name.ok()) model_backends_.emplace_back(*name);
+      // One for each delegated part of the graph.
+      const bool known = name.ok() && std::count(model_backends_.begin(), model_backends_.end(), *name) > 0;
+      if (name.ok() && !known) model_backends_.emplace_back(*name);
     }
     for (const std::string& name : model_backends_) {
       const auto* backend = executorch::runtime::get_backend_class(name.c_str());

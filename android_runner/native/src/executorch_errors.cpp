@@ -40,7 +40,7 @@ void keep(et_timestamp_t, et_pal_log_level_t level, const char*, const char*, st
 namespace executorch_log {
 
 void begin() {
-  executorch::runtime::register_pal(executorch::runtime::PalImpl::create(&keep, __FILE__));
+  executorch::runtime::register_pal(executorch::runtime::PalImpl::create(&keep, "farm-runner"));
   executorch::runtime::runtime_init();
 }
 

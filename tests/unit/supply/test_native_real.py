@@ -51,7 +51,7 @@ def test_the_executorch_runner_is_complete_in_its_folder(tmp_path: Path) -> None
     build = built("executorch")
     told = capabilities(build)
     assert told["runtime"] == "executorch"
-    assert told["formats"] == [".pte"]
+    assert told["formats"] == ["pte"]
     assert "XnnpackBackend" in str(told["backends"])
     moved = Built(tmp_path / "elsewhere", build.id, build.platform, build.abi, build.runtime)
     shutil.copytree(build.folder, moved.folder)
