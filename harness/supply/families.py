@@ -172,7 +172,7 @@ HIDDEN: Mapping[str, Family] = {
             vocabulary=512,
             context=256,
             rope_base=10_000.0,
-            tied=True,
+            tied=False,
             pre_tokenizer="smollm",
         ),
     )
