@@ -54,6 +54,7 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "burst_tps",
             "sustained_tps",
             "ms_per_token",
+            "framework_overhead_us",
             "itl_ms_p50",
             "itl_ms_p90",
             "itl_ms_p99",

@@ -54,6 +54,7 @@ METRICS: Mapping[str, MetricSpec] = {
         MetricSpec("prefill_tps", "tok/s", "Prefill", "higher"),
         MetricSpec("decode_tps", "tok/s", "Decode", "higher"),
         MetricSpec("ms_per_token", "ms", "Time per token", "lower"),
+        MetricSpec("framework_overhead_us", "µs", "Framework overhead per token", "lower"),
         MetricSpec("itl_ms_p50", "ms", "Inter-token latency p50", "lower"),
         MetricSpec("itl_ms_p90", "ms", "Inter-token latency p90", "lower"),
         MetricSpec("itl_ms_p99", "ms", "Inter-token latency p99", "lower"),
