@@ -19,8 +19,8 @@ CHARGER_W = {"none": 0.0, "usb": 2.5, "ac": 18.0}
 """Power a source can give: a USB 2 port (500 mA at 5 V) and a fast charger."""
 
 HYSTERESIS_C = 2.0
-"""How much cooler than a trip point a zone must be for its cap to be lifted; the trips of phones' device trees have 1 to
-5 °C (`hysteresis` of thermal zones in the kernel's device tree bindings)."""
+"""How much cooler than a trip point a zone must be for its cap to be lifted (`hysteresis` of a trip in the kernel's
+device tree binding for thermal zones, whose own example has 2 °C)."""
 
 _MAX_STEP_S = 0.25
 _STEPS_PER_LAG = 20
