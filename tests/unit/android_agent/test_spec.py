@@ -95,3 +95,7 @@ def test_by_hand_over_adb_is_quoted_twice() -> None:
     commands = by_hand(server, ("adb", "-s", "S", "shell"), "taskset")
     assert commands[1] == "adb -s S forward tcp:8080 tcp:8080"
     assert commands[2].startswith("curl -N ")
+
+
+def test_a_command_that_was_never_started_has_no_exit_code() -> None:
+    assert ending({"code": "", "ended_by": "stayed_powered"}) == (None, None, "stayed_powered")
