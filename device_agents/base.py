@@ -115,6 +115,8 @@ class JobSpec:
         cpus: cores it may use, set from outside; None leaves it alone.
         owner: lease owner on whose behalf it runs (for reaping).
         files: name → content of small files (an input of the command) that are laid into the job's own folder.
+        unplugged_within_s: the command is started only when the device itself says that it has no external power, and
+            not at all when it does not say so within this time; 0: at once.
     """
 
     key: str
@@ -127,6 +129,7 @@ class JobSpec:
     cpus: tuple[int, ...] | None = None
     owner: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
+    unplugged_within_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +155,23 @@ class JobState:
     live: Mapping[str, float] = field(default_factory=dict)
 
 
+EndedBy = Literal["exit", "limit", "server_done", "not_ready", "cancel", "watchdog", "stayed_powered"]
+"""How a job ended, see `JobOutput`."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobOutput:
     """What a job left, fetched to this host.
 
     Args:
-        exit_code: of the command; None when it was ended by a signal.
+        exit_code: of the command; None when it was ended by a signal, or never started.
         signal: number, or None.
         ended_by: "exit" (by itself), "limit", "server_done" (a driven server ended after its answer), "not_ready"
-            (a driven server never answered), "cancel", "watchdog" (memory fell below the floor).
-        stamps: device uptime in seconds: "started", and where it applies "ready", "requested", "answered",
-            "closing" (a server has done its work; the sampler then looks at it a last time), "ended".
+            (a driven server never answered), "cancel", "watchdog" (memory fell below the floor), "stayed_powered" (the
+            device did not report the loss of its external power in time; the command was not started).
+        stamps: device uptime in seconds: "started", and where it applies "unplugged" (the device reported no external
+            power), "ready", "requested", "answered", "closing" (a server has done its work; the sampler then looks at
+            it a last time), "ended".
         files: "stdout", "stderr", and where present "stream", "samples" → local paths.
         boot_id: boot in which it ran.
         placement: what the device says of the process: "cpus_allowed", "cpuset", "cgroup" ("" where not readable).
@@ -171,7 +180,7 @@ class JobOutput:
 
     exit_code: int | None
     signal: int | None
-    ended_by: Literal["exit", "limit", "server_done", "not_ready", "cancel", "watchdog"]
+    ended_by: EndedBy
     stamps: Mapping[str, float]
     files: Mapping[str, Path]
     boot_id: str
@@ -247,9 +256,18 @@ class Settings(Protocol):
     """Settings of a phone that farm changes for the time of a run."""
 
     def apply(
-        self, wanted: PhoneSettings, *, wifi: bool, limit_s: float, on_undo: Callable[[str], None] | None = None
+        self,
+        wanted: PhoneSettings,
+        *,
+        wifi: bool,
+        limit_s: float,
+        on_undo: Callable[[str], None] | None = None,
+        loses_power: bool = False,
     ) -> Sequence[SettingChange]:
-        """Set what is wanted, verified by its effect; `on_undo` gets what to undo before anything is changed."""
+        """Set what is wanted, verified by its effect; `on_undo` gets what to undo before anything is changed.
+
+        `loses_power`: the phone is about to be unplugged, and what keeps it awake has to hold then, too.
+        """
 
     def restore(self, *, limit_s: float, undo: str = "") -> Sequence[SettingChange]:
         """Put back what the phone's own note says, or `undo` when it has none."""

@@ -36,6 +36,9 @@ BACK_S = 60.0
 RECORD_S = 8.0
 """How long the phone stays off its power while it keeps a record: it looks once a second."""
 
+AWAY_S = 7200.0
+"""How long a phone stays off its power where nobody says: the idle baseline and the run of a battery workload."""
+
 _AFTER_S = 8
 """How long the record goes on after the power is back, so that it shows that, too."""
 
@@ -60,8 +63,11 @@ class ChargingControl(Protocol):
     def impossible(self) -> str:
         """Why this phone cannot be taken off its power from here, or ""."""
 
-    def off(self, *, limit_s: float) -> PowerCut:
-        """Take the phone off external power. Raises FarmError when it still is on it; then the power is on again."""
+    def off(self, *, limit_s: float, away_s: float = AWAY_S) -> PowerCut:
+        """Take the phone off external power, for `away_s` seconds at most.
+
+        Raises FarmError when it still is on it; then the power is on again.
+        """
 
     def on(self, *, limit_s: float) -> None:
         """Give the power back; fine when it is on. Raises FarmError when it did not come back."""
@@ -88,10 +94,10 @@ class HubCharging:
     def impossible(self) -> str:
         return power.switchable(self._port, self._run)
 
-    def off(self, *, limit_s: float) -> PowerCut:
+    def off(self, *, limit_s: float, away_s: float = AWAY_S) -> PowerCut:
         deadline = time.monotonic() + limit_s
         try:
-            power.switch(self._port, False, limit_s=limit_s, run=self._run)
+            power.switch(self._port, False, limit_s=limit_s, off_s=away_s, run=self._run)
             return self._await_off(min(deadline, time.monotonic() + self._notice_s))
         except BaseException:
             # Also after an interrupt: a phone without power is found empty in the morning.
@@ -151,7 +157,7 @@ class WifiCharging:
     def impossible(self) -> str:
         return "its power is not in farm's hands: unplug it by hand, adb over Wi-Fi goes on"
 
-    def off(self, *, limit_s: float) -> PowerCut:
+    def off(self, *, limit_s: float, away_s: float = AWAY_S) -> PowerCut:
         reading = self._read(limit_s)
         if isinstance(reading, Measured) and not reading.value:
             return PowerCut("phone", "the phone reports no external power")

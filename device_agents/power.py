@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.errors import ErrorClass, Permanent, Transient
+from device_agents import ports_off
+from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.model import UsbPort
 
 Run = Callable[[Sequence[str], float], tuple[int, str]]
@@ -17,6 +18,13 @@ Run = Callable[[Sequence[str], float], tuple[int, str]]
 
 OFF_S = 3.0
 """A phone needs about two seconds without VBUS to see that it was unplugged."""
+
+ON_S = 20.0
+"""Limit for switching a port on again after somebody else's end."""
+
+_ON_TRIES = 3
+_LATE_S = 120.0
+"""How much later than planned a port may be on again."""
 
 _HUB = re.compile(r"(?P<when>Current|New) status for hub (?P<hub>\S+) \[(?P<about>[^\]]*)\]")
 _PORT = re.compile(r"\s+Port (?P<port>\d+): (?P<bits>[0-9a-f]{4})(?P<words>[^\[]*)(?:\[(?P<device>[^\]]*)\])?")
@@ -60,15 +68,49 @@ def switchable(port: UsbPort, run: Run | None = None) -> str:
     return ""
 
 
-def switch(port: UsbPort, on: bool, *, limit_s: float, run: Run | None = None) -> None:
+def switch(port: UsbPort, on: bool, *, limit_s: float, off_s: float = OFF_S, run: Run | None = None) -> None:
     """Switch the power of a port, and verify it by what the hub then says.
 
     That the hub says "off" does not prove that VBUS is off (some hubs only pretend): whether the phone noticed shows
-    on the phone.
+    on the phone. What is off is written down (`ports_off`) until it is on again.
+
+    Args:
+        off_s: how long it is meant to stay off.
 
     Raises:
         Permanent: uhubctl is absent or may not open the hub. Transient: the port did not change.
     """
+    if not on:
+        ports_off.note(port, off_s=off_s + _LATE_S)
+        _switch(port, False, limit_s, run)
+        return
+    for left in reversed(range(_ON_TRIES)):
+        try:
+            _switch(port, True, limit_s, run)
+            break
+        except Transient:
+            # A hub that is busy with another port; nobody else will give this phone its power.
+            if not left:
+                raise
+    ports_off.forget(port)
+
+
+def switch_on_left(run: Run | None = None) -> tuple[tuple[UsbPort, str], ...]:
+    """Switch on every port that a farm which was killed has left off.
+
+    Returns: each of them, with "" or the reason why it could not be done.
+    """
+    done = []
+    for entry in ports_off.left_off():
+        try:
+            switch(entry.port, True, limit_s=ON_S, run=run)
+            done.append((entry.port, ""))
+        except FarmError as error:
+            done.append((entry.port, error.message))
+    return tuple(done)
+
+
+def _switch(port: UsbPort, on: bool, limit_s: float, run: Run | None) -> None:
     action = "on" if on else "off"
     code, text = (run or _run)(("uhubctl", "-l", port.hub, "-p", str(port.port), "-a", action), limit_s)
     states = [status for status in parse_uhubctl(text) if status.hub == port.hub and status.port == port.port]
@@ -90,7 +132,7 @@ def switch(port: UsbPort, on: bool, *, limit_s: float, run: Run | None = None) -
 def cycle(port: UsbPort, *, limit_s: float, off_s: float = OFF_S, run: Run | None = None) -> None:
     """Switch a port off and on again; it is on afterwards also when the wait is interrupted."""
     try:
-        switch(port, False, limit_s=limit_s, run=run)
+        switch(port, False, limit_s=limit_s, off_s=off_s, run=run)
         threading.Event().wait(off_s)
     finally:
         switch(port, True, limit_s=limit_s, run=run)

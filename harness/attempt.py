@@ -83,6 +83,7 @@ class SessionContext:
         rested: nothing of farm ran on the phone for a while, so that it shows its temperature at rest.
         may_park: False: a low battery will not charge, so that it is waited for like heat.
         force: run also what will probably not fit into memory.
+        hold_lease: keeps the phone ours for so many seconds in which its lease cannot be renewed; 0: it can again.
     """
 
     agent: DeviceAgent
@@ -109,6 +110,7 @@ class SessionContext:
     rested: bool = False
     may_park: bool = True
     force: bool = False
+    hold_lease: Callable[[float], None] = lambda _seconds: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ class Outcome:
 class Attempt:
     """What one attempt has gathered so far, so that a failure is stored with all that was seen.
 
-    `first_load` is "after a push" or "after a reboot", "" for a warm load; `signs` are asked for after a death.
+    `first_load` is "after a push" or "after a reboot", "" for a warm load; `signs` are asked for after a death; `dark`
+    takes a phone off its power whose link goes with it, None where that is not so.
     """
 
     context: SessionContext
@@ -150,6 +153,7 @@ class Attempt:
     idle_window: tuple[float | None, float | None] = (None, None)
     power_state: PowerState = PowerState.UNKNOWN
     screen: str = ""
+    dark: ChargingControl | None = None
 
     @contextmanager
     def during(self, step: Step, limit_s: float | None = None) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Whether energy can be measured on a phone, in the same words for `farm plan` and `farm doctor`. Pure.
 
 Energy needs a phone that really discharges for half an hour, and a gauge that tells what flows. A cable that carries
-adb also carries power, so it takes a hub port that can be switched off, or adb over Wi-Fi with nothing plugged in.
+adb also carries power, so it takes a hub port that can be switched off (the run goes on without adb meanwhile), or adb
+over Wi-Fi with nothing plugged in.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def energy_outlook(
         return EnergyOutlook(False, blind)
     if usb is not None and proven is not False:
         port = f"port {usb.port} of hub {usb.hub}"
+        alone = "" if tcp else ", which goes on without adb until the port is on again"
         note = "" if proven else "; not proven yet: farm doctor --prove-power"
-        return EnergyOutlook(True, f"{port} can be switched off for the run{note}", "hub")
+        return EnergyOutlook(True, f"{port} can be switched off for the run{alone}{note}", "hub")
     pretends = f"port {usb.port} of hub {usb.hub} does not cut its power; " if usb is not None else ""
     if not tcp:
         return EnergyOutlook(

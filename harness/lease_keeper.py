@@ -6,6 +6,7 @@ different databases or hosts. Both expire by themselves when this process is gon
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -46,6 +47,7 @@ class LeaseKeeper:
         self._store = store
         self._template = template
         self._held: dict[str, tuple[LeaseInfo, DeviceAgent]] = {}
+        self._away: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -89,6 +91,26 @@ class LeaseKeeper:
         except Transient:
             return
 
+    def hold(self, device: ResolvedDevice, seconds: float) -> None:
+        """Make the lease on the phone last so many seconds beyond the usual time: it will be out of reach for as long.
+
+        0: it is back, and the lease becomes as short as any. A phone that cannot be asked keeps what it has.
+        """
+        identity = device.facts.identity
+        with self._lock:
+            held = self._held.get(identity)
+            self._away[identity] = time.time() + seconds if seconds else 0.0
+        if held is None:
+            return
+        with contextlib.suppress(Transient):
+            held[1].lease.renew(self._fresh(held[0]), limit_s=limits.SHELL_S)
+
+    def _fresh(self, lease: LeaseInfo) -> LeaseInfo:
+        """The lease of a phone with a new expiry."""
+        with self._lock:
+            away_until = self._away.get(lease.identity, 0.0)
+        return replace(lease, expires_at=max(time.time(), away_until) + TTL_S)
+
     def close(self) -> None:
         """Stop renewing."""
         self._stop.set()
@@ -103,9 +125,10 @@ class LeaseKeeper:
                 fresh = replace(lease, expires_at=time.time() + TTL_S)
                 self._store.renew_lease(fresh)
                 try:
-                    agent.lease.renew(fresh, limit_s=limits.SHELL_S)
+                    agent.lease.renew(self._fresh(lease), limit_s=limits.SHELL_S)
                 except Transient:
-                    # An unplugged phone keeps its lease until it expires; the worker deals with the outage.
+                    # An unplugged phone keeps its lease until it expires, and back again it takes our next renewal
+                    # even then, unless somebody else has come; the worker deals with the outage.
                     continue
                 with self._lock:
                     if identity in self._held:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -62,12 +63,16 @@ def _measure(state: Attempt) -> CaseResult:
     there = _check_space(state)
     model, runner = _deploy(state, there)
     pass_gates(state)
-    with energy_step.off_power(state):
-        energy_step.prepare(state, lambda idle: _run_and_collect(state, idle))
+
+    def run(spec: JobSpec, on_start: Callable[[], None] | None) -> JobOutput:
+        return _run_and_collect(state, spec, on_start)
+
+    with energy_step.off_power(state, run):
+        energy_step.prepare(state, run)
         _warm_up(state, model)
         request, spec = _job(state, where, model, runner)
         state.commands = context.agent.by_hand(spec)
-        output = _run_and_collect(state, spec)
+        output = energy_step.run_measured(state, spec, run)
     return figures(state, request, output)
 
 
@@ -246,8 +251,9 @@ def _warm_up(state: Attempt, model: Deployed) -> None:
             context.agent.shell.script('cat "$1" > /dev/null', model.path, limit_s=limits.SHELL_S + 60.0)
 
 
-def _run_and_collect(state: Attempt, spec: JobSpec) -> JobOutput:
-    """Start the job, wait for its end, fetch what it left; end it and remove it whatever happens."""
+def _run_and_collect(state: Attempt, spec: JobSpec, on_start: Callable[[], None] | None) -> JobOutput:
+    """Start the job, wait for its end, fetch what it left; end it and remove it whatever happens. `on_start` is called
+    once it was started, before the device is asked again."""
     agent = state.context.agent
     started = False
     handle: JobHandle | None = None
@@ -256,6 +262,8 @@ def _run_and_collect(state: Attempt, spec: JobSpec) -> JobOutput:
             started = True
             clock_start = agent.clock(limit_s=limits.SHELL_S)
             handle = agent.jobs.start(spec, limit_s=limits.SHELL_S)
+            if on_start is not None:
+                on_start()
             detail["outages_s"] = wait_for_end(state, handle, spec.limit_s)
         folder = state.context.work_dir / spec.key
         with state.during(Step.COLLECT, limits.COLLECT_S) as detail:

@@ -241,6 +241,7 @@ class Worker:
             rested=self._rested,
             may_park=self._parking,
             force=setup.force,
+            hold_lease=lambda seconds: setup.leases.hold(self._work.device, seconds),
         )
 
     def _bring_back(self, agent: DeviceAgent, error: FarmError | None = None) -> bool:

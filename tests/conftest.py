@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from device_agents import ports_off
+
+
+@pytest.fixture(autouse=True)
+def own_port_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test switches off is no port of this machine."""
+    monkeypatch.setattr(ports_off, "cache_dir", lambda: tmp_path / "port-notes")
+
 
 @pytest.fixture(scope="session")
 def captures() -> Path:

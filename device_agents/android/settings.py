@@ -121,12 +121,14 @@ class PhoneSettingsKeeper:
         wifi: bool,
         limit_s: float,
         on_undo: Callable[[str], None] | None = None,
+        loses_power: bool = False,
     ) -> tuple[SettingChange, ...]:
         """Set what is wanted; what an earlier run set and this one does not want is put back first.
 
         Args:
             wifi: the phone is reached over Wi-Fi, which airplane mode then spares.
             on_undo: gets the note as JSON before anything is changed.
+            loses_power: the phone is about to be unplugged, and has to stay awake then, too.
 
         Returns: one entry per setting; look at `failed`.
 
@@ -135,7 +137,7 @@ class PhoneSettingsKeeper:
         """
         deadline = time.monotonic() + limit_s
         phone = self._look(deadline)
-        target = wishes(wanted, phone, wifi=wifi)
+        target = wishes(wanted, phone, wifi=wifi, loses_power=loses_power)
         leftover = [undo for undo in phone.note if undo.key not in target]
         done = self._undo(leftover, phone, deadline) if leftover else []
         note = tuple(undo for undo in noted(phone, target) if undo.key in target or _keeps(done, undo.key))

@@ -134,11 +134,12 @@ def power_fields(power: bytes) -> Mapping[str, str]:
     return found
 
 
-def wishes(wanted: PhoneSettings, phone: Phone, *, wifi: bool) -> Mapping[Key, str]:
+def wishes(wanted: PhoneSettings, phone: Phone, *, wifi: bool, loses_power: bool = False) -> Mapping[Key, str]:
     """What to set for `wanted` on a phone in this state.
 
     Args:
         wifi: the phone is reached over Wi-Fi, which airplane mode has to spare.
+        loses_power: the phone is about to be unplugged.
     """
     found: dict[Key, str] = {}
     if wanted.airplane_mode == "on":
@@ -150,7 +151,7 @@ def wishes(wanted: PhoneSettings, phone: Phone, *, wifi: bool) -> Mapping[Key, s
     if wanted.stay_awake and wanted.screen != "off":
         if phone.powered is not False:
             found["stay_on"] = STAY_ON
-        if phone.powered is not True:
+        if phone.powered is not True or loses_power:
             found["screen_off_timeout"] = NEVER_MS
         found["screen"] = "1"
     elif wanted.screen != "keep":

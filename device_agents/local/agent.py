@@ -126,7 +126,13 @@ class _NoSettings:
     """farm changes nothing on this machine."""
 
     def apply(
-        self, wanted: PhoneSettings, *, wifi: bool, limit_s: float, on_undo: Callable[[str], None] | None = None
+        self,
+        wanted: PhoneSettings,
+        *,
+        wifi: bool,
+        limit_s: float,
+        on_undo: Callable[[str], None] | None = None,
+        loses_power: bool = False,
     ) -> Sequence[SettingChange]:
         return ()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
-from device_agents.base import JobHandle, JobOutput, JobSpec, JobState, ShellResult
+from device_agents.base import EndedBy, JobHandle, JobOutput, JobSpec, JobState, ShellResult
 from device_agents.posix.link import Link, LinkShell, run_checked, shell_path, text_of
 from device_agents.posix.spec import (
     FILES,
@@ -148,7 +148,7 @@ class PosixJobs:
         return JobOutput(
             exit_code=exit_code,
             signal=signal,
-            ended_by=cast(Literal["exit", "limit", "server_done", "not_ready", "cancel", "watchdog"], ended_by),
+            ended_by=cast(EndedBy, ended_by),
             stamps=stamps_of(texts.get("stamps", "")),
             files=files,
             boot_id=_boot_of(contents.get("pid", b"")),

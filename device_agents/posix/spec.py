@@ -98,6 +98,7 @@ def spec_text(spec: JobSpec, tools: Tools, sampler: str) -> str:
         "services_s": _seconds(sampling.services_s) if sampling else "",
         # The limit, the grace after it, and a little: the sampler ends with the runner anyway.
         "sampler_max": str(ceil(limit) + 10),
+        "unplugged_within": str(ceil(spec.unplugged_within_s)),
         "port": str(spec.http.port) if spec.http else "",
         "ready_path": spec.http.ready_path if spec.http else "",
         "ready_limit": str(ceil(spec.http.ready_limit_s)) if spec.http else "",
@@ -175,9 +176,12 @@ def _accounted(cores: Sequence[str]) -> dict[str, float]:
 
 
 def ending(result: Mapping[str, str]) -> tuple[int | None, int | None, str]:
-    """Exit code, signal and `ended_by` of the file `result`; a shell reports signal N as 128 + N."""
-    code = int(result["code"])
+    """Exit code, signal and `ended_by` of the file `result`; a shell reports signal N as 128 + N. A command that was
+    never started has neither."""
     ended_by = result.get("ended_by", "exit")
+    if not result["code"]:
+        return None, None, ended_by
+    code = int(result["code"])
     if 128 < code <= 128 + 64:
         return None, code - 128, ended_by
     return code, None, ended_by

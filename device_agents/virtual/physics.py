@@ -18,6 +18,10 @@ INTERNAL_OHM = 0.09
 CHARGER_W = {"none": 0.0, "usb": 2.5, "ac": 18.0}
 """Power a source can give: a USB 2 port (500 mA at 5 V) and a fast charger."""
 
+HYSTERESIS_C = 2.0
+"""How much cooler than a trip point a zone must be for its cap to be lifted (`hysteresis` of a trip in the kernel's
+device tree binding for thermal zones, whose own example has 2 °C)."""
+
 _MAX_STEP_S = 0.25
 _STEPS_PER_LAG = 20
 _CAP_STEPS = 16
@@ -73,10 +77,16 @@ def open_circuit_v(filled: float) -> float:
 
 
 def cap_for(cpu_c: float, physics: Physics) -> float:
-    """Frequency cap at a CPU temperature, in steps as a governor has them."""
+    """Frequency cap that a CPU temperature comes to, in steps as a governor has them."""
     over = (cpu_c - physics.trip_c) / physics.span_c
     share = 1.0 - (1.0 - physics.floor) * min(max(over, 0.0), 1.0)
     return max(physics.floor, math.ceil(share * _CAP_STEPS * 2) / (_CAP_STEPS * 2))
+
+
+def next_cap(cap: float, cpu_c: float, physics: Physics) -> float:
+    """The cap after `cap`: it falls at once, and rises only when the CPU is cooler by the hysteresis."""
+    falling, rising = cap_for(cpu_c, physics), cap_for(cpu_c + HYSTERESIS_C, physics)
+    return min(max(cap, rising), falling)
 
 
 def faster_heat(physics: Physics, scale: float) -> Physics:
@@ -138,7 +148,7 @@ def _small_step(
         skin_c=skin_c,
         battery_c=battery_c,
         charge_mah=min(max(charge, 0.0), state.full_mah),
-        cap=cap_for(cpu_c, physics),
+        cap=next_cap(state.cap, cpu_c, physics),
         power_w=power,
         battery_a=current,
         battery_v=volts,

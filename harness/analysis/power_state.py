@@ -105,6 +105,12 @@ def power_state_over(
                 PowerState.UNKNOWN,
                 f"it changed from {before.value} to {after.value} after {at - start:.0f} s: {told}",
             )
+    back = _next_after(there["battery.external"], window[1])
+    if back is not None and states[-1][0] is PowerState.UNPLUGGED and back[1] > 0:
+        return (
+            PowerState.UNKNOWN,
+            f"external power was attached {back[0] - end:.1f} s after the end, so it may have come before that",
+        )
     flow = calibration.outflow(there.values()) if calibration is not None else ""
     if isinstance(flow, str):
         return states[-1]
@@ -113,6 +119,12 @@ def power_state_over(
         return states[-1]
     average = Measured(mean(current, start, end), "A", flow[0].channel.source)
     return power_state({**seen[-1], _CURRENT: average}, outflow_per_unit=flow[1])
+
+
+def _next_after(trace: Trace, end: float | None) -> tuple[float, float] | None:
+    """The first sample after the end of a window: uptime and value."""
+    index = len(trace.uptime_s) if end is None else bisect_right(trace.uptime_s, end)
+    return (trace.uptime_s[index], trace.values[index]) if index < len(trace.uptime_s) else None
 
 
 def _at(at: float, plugged: float, status: Series, there: Mapping[str, Trace]) -> dict[str, Reading]:

@@ -145,8 +145,7 @@ def _judged(known: HeatReport, spans: Sequence[_Span], rate: _Thirds, traces: Se
     caps = [trace for trace in traces if trace.channel.name.endswith(_CAP) and len(trace.values)]
     fall = first_fall(caps, [trace for trace in traces if trace not in caps], length)
     warmer = _warmer(traces, length)
-    # A cap that falls in the first third has lowered that third too; the first 30 s then show what the phone can do.
-    before = max(rate.first, rate.burst) if fall is not None else rate.first
+    before = rate.first if fall is None else _before_fall(spans, fall, rate)
     change = (rate.last / before - 1) * 100
     if change >= -100 * FALL:
         seen = f", though {fall.what} after {max(fall.at_s, 0.0):.0f} s" if fall else ""
@@ -160,6 +159,12 @@ def _judged(known: HeatReport, spans: Sequence[_Span], rate: _Thirds, traces: Se
         seen = " and ".join([*(["no frequency cap fell"] if caps else []), warmer[0] if warmer else "no temperature"])
         return replace(known, verdict="slowdown_unexplained", reason=f"{fell}: {seen}")
     return _by_rate(known, spans, f"{fell} while {warmer[0]}")
+
+
+def _before_fall(spans: Sequence[_Span], fall: CapFall, rate: _Thirds) -> float:
+    """What the phone could do before its cap fell, which has lowered the first third too if it was in it."""
+    uncapped = _tps(spans, 0.0, fall.at_s) if fall.at_s >= BIN_S else None
+    return max(rate.first, rate.burst) if uncapped is None else uncapped
 
 
 def _by_cap(known: HeatReport, fall: CapFall, fell: str) -> HeatReport:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import click
 
 from android_runner.adapters import FORMATS, adapter_for
 from android_runner.base import RunnerAdapter
@@ -25,9 +29,13 @@ from harness.model import (
     Runner,
     RunnerBuild,
     Step,
+    UsbPort,
     Workload,
 )
-from harness.plan import Assets, ResolvedDevice, usable
+from harness.plan import Assets, ResolvedDevice, resolve_devices, usable
+
+_LOOK_S = 1.0
+"""Between two looks for a phone whose power was just given back."""
 
 
 def load_inventory(context: Context) -> LoadedInventory:
@@ -50,6 +58,39 @@ def discover(inventory: Inventory | None) -> tuple[Attached, ...]:
     if platforms == {Platform.LOCAL}:
         return (discover_local(),)
     return agents.discover(inventory.lab.adb, local=Platform.LOCAL in platforms)
+
+
+def discover_to_use(inventory: Inventory | None) -> tuple[Attached, ...]:
+    """As `discover`, for commands that take phones: every hub port that a farm which was killed has left off is
+    switched on first, since its phone is not even listed."""
+    for text, advice in give_back_power(inventory):
+        click.echo(f"farm: {text}" + (f"\n  what to do: {advice}" if advice else ""), err=True)
+    return discover(inventory)
+
+
+def give_back_power(inventory: Inventory | None) -> tuple[tuple[str, str], ...]:
+    """Switch on the hub ports that a farm which was killed has left off, and wait for the phones that the inventory
+    names there; returns for each what was done, and for a failure what to do."""
+    from device_agents.charging import BACK_S
+    from device_agents.power import switch_on_left
+
+    done = switch_on_left()
+    on = {port for port, problem in done if not problem}
+    waited_for = {entry.id for entry in inventory.devices if entry.usb in on} if inventory is not None else set()
+    deadline = time.monotonic() + BACK_S
+    while inventory is not None and waited_for and time.monotonic() < deadline:
+        resolved = resolve_devices(inventory, discover(inventory))
+        waited_for -= {device.entry.id for device in resolved if usable(device.attached)}
+        if waited_for:
+            threading.Event().wait(_LOOK_S)
+    return tuple(_said(port, problem) for port, problem in done)
+
+
+def _said(port: UsbPort, problem: str) -> tuple[str, str]:
+    text = f"USB port {port.port} of hub {port.hub} was left off by a farm that was killed"
+    if problem:
+        return f"{text}, and cannot be switched on: {problem}", f"uhubctl -l {port.hub} -p {port.port} -a on"
+    return f"{text}: it is on again", ""
 
 
 def opener(inventory: Inventory) -> Callable[[ResolvedDevice], DeviceAgent]:

@@ -18,7 +18,7 @@ from harness.errors import FarmError, UsageError
 
 if TYPE_CHECKING:
     from harness.inventory import LoadedInventory
-    from harness.model import Attached
+    from harness.model import Attached, Inventory
 
 MIN_FREE_BYTES = 2_000_000_000
 """Free disk for the database and fetched samples of a night."""
@@ -73,6 +73,7 @@ def _examine(context: Context, *, prove_power: bool) -> Iterator[Finding]:
     else:
         yield Finding("inventory", "warning", f"there is no {context.inventory}", "farm init drafts one")
     inventory = loaded.inventory if loaded else None
+    yield from _power_left_off(inventory)
     try:
         attached = compose.discover(inventory)
     except (FarmError, UsageError) as error:
@@ -93,6 +94,17 @@ def _examine(context: Context, *, prove_power: bool) -> Iterator[Finding]:
         yield from _files(loaded)
     elif prove_power:
         yield Finding("USB power", "problem", "not tried: there is no valid inventory", "name each phone's port there")
+
+
+def _power_left_off(inventory: Inventory | None) -> Iterator[Finding]:
+    """Hub ports that a farm which was killed has left off are switched on first: their phones are not even listed."""
+    from harness.cli import compose
+
+    try:
+        for text, advice in compose.give_back_power(inventory):
+            yield Finding("USB power", "problem" if advice else "warning", text, advice)
+    except (FarmError, UsageError) as error:
+        yield _failed("USB power", error)
 
 
 def _guarded(subject: str, look: Callable[[], Finding]) -> Iterator[Finding]:

@@ -103,7 +103,7 @@ def _open(context: Context, name: str) -> tuple[ResolvedDevice, DeviceAgent]:
     from harness.plan import Selection, resolve_devices, select_devices
 
     inventory = compose.load_inventory(context).inventory
-    attached = compose.discover(inventory)
+    attached = compose.discover_to_use(inventory)
     chosen = select_devices(inventory, Selection("", devices=(name,)), resolve_devices(inventory, attached))
     usable = compose.require_usable(f"device {name}", chosen, attached)
     if len(usable) > 1:

@@ -45,7 +45,7 @@ def prepare(context: Context, store: Store, record: RunRecord) -> Execution:
     loaded = compose.load_inventory(context)
     store.requeue_running(record.id)
     cases = store.cases(record.id, status=CaseStatus.PLANNED)
-    attached = compose.discover(loaded.inventory)
+    attached = compose.discover_to_use(loaded.inventory)
     here = {
         device.facts.identity: device
         for device in resolve_devices(loaded.inventory, attached)

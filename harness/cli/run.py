@@ -58,7 +58,7 @@ def _prepare(context: Context, selection: Selection, *, fetch: bool) -> Prepared
     loaded = compose.load_inventory(context)
     inventory = loaded.inventory
     check_selection(inventory, selection)
-    attached = compose.discover(inventory)
+    attached = compose.discover_to_use(inventory) if fetch else compose.discover(inventory)
     chosen = select_devices(inventory, selection, resolve_devices(inventory, attached))
     what = ", ".join((*(f"tier {tier}" for tier in selection.tiers), *selection.devices)) or "any tier"
     devices = compose.require_usable(what, chosen, attached)

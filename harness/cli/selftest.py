@@ -99,7 +99,7 @@ def _devices(
         from harness.plan import Selection, resolve_devices, select_devices
 
         inventory = compose.load_inventory(context).inventory
-        attached = compose.discover(inventory)
+        attached = compose.discover_to_use(inventory)
         selection = Selection("", devices=tuple(names))
         resolved = select_devices(inventory, selection, resolve_devices(inventory, attached))
         yield compose.require_usable(", ".join(names), resolved, attached), compose.opener(inventory)

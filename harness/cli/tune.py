@@ -96,7 +96,7 @@ def _prepare(context: Context, device: str, model: str, runner: str | None, work
         raise UsageError(f"--workload: no workload {name!r} (there are: {', '.join(inventory.workloads) or 'none'})")
     if model not in {each.id for each in inventory.models}:
         raise UsageError(f"--model: no model {model!r} (there are: {', '.join(m.id for m in inventory.models)})")
-    attached = compose.discover(inventory)
+    attached = compose.discover_to_use(inventory)
     asked = Selection(SUITE, devices=(device,), models=(model,), runners=() if runner is None else (runner,))
     chosen = select_devices(inventory, asked, resolve_devices(inventory, attached))
     phones = compose.require_usable(device, chosen, attached)

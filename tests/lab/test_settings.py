@@ -347,6 +347,14 @@ def test_what_is_set_follows_from_power_and_link(
     assert wishes(wanted, phone_in(powered=powered), wifi=wifi) == expected
 
 
+def test_a_phone_that_is_about_to_lose_its_power_is_kept_awake_for_both() -> None:
+    assert wishes(PhoneSettings(), phone_in(powered=True), wifi=False, loses_power=True) == {
+        "stay_on": "7",
+        "screen_off_timeout": NEVER_MS,
+        "screen": "1",
+    }
+
+
 def test_nothing_is_noted_that_is_already_so_or_not_told() -> None:
     assert noted(phone_in(stay_on="15", screen=""), {"stay_on": "7", "screen": "1"}) == ()
     assert noted(phone_in(), {"stay_on": "7"}) == (Undo("stay_on", "0", "7"),)

@@ -260,22 +260,78 @@ drive() {
 
 cancel() {
   echo cancel > ended_by
-  signal_group TERM "$pid"
+  [ -z "$pid" ] || signal_group TERM "$pid"
+}
+
+# PID TICKS of the supervisor, then of the runner.
+note_pids() {
+  printf '%s %s %s %s\n%s\n' "$$" "$1" "$2" "$3" "$boot" > pid.new
+  mv pid.new pid
+}
+
+# Whether the device itself says that it has no external power: every source that it tells is off. What some makers
+# append to their report repeats keys, so the first of each counts; a report that somebody froze says nothing.
+is_unplugged() {
+  dumpsys battery > power < /dev/null
+  known= off=
+  while read -r line; do
+    case $line in
+      *'UPDATES STOPPED'*) return 1 ;;
+      'AC powered:'* | 'USB powered:'* | 'Wireless powered:'* | 'Dock powered:'* | 'POGO powered:'*)
+        case $known in *"<${line%%:*}>"*) continue ;; esac
+        known="$known<${line%%:*}>"
+        case ${line#*:} in *false*) off=1 ;; *) return 1 ;; esac
+        ;;
+    esac
+  done < power
+  [ -n "$off" ]
+}
+
+# Looks once a second; fails when the power stays too long, or when the job is cancelled meanwhile.
+await_unplugged() {
+  uptime_now
+  until=$((${up%.*} + unplugged_within))
+  until is_unplugged; do
+    [ -e ended_by ] && return 1
+    uptime_now
+    [ "${up%.*}" -lt "$until" ] || { echo stayed_powered > ended_by; return 1; }
+    sleep 1
+  done
+  ! [ -e ended_by ]
+}
+
+# CODE: the job is over; its command's exit code, "" when it was never started.
+finish() {
+  ended=exit
+  [ -r ended_by ] && read -r ended < ended_by
+  printf 'code=%s\nended_by=%s\n' "$1" "$ended" > result.new
+  mv result.new result
+  # Wakes a poll that watches; open for both directions, so that nobody has to be there.
+  [ ! -p poll.fifo ] || echo done 1<> poll.fifo
 }
 
 boot=
 [ -r /proc/sys/kernel/random/boot_id ] && read -r boot < /proc/sys/kernel/random/boot_id
 [ -n "$boot" ] || boot=$(sysctl -n kern.boottime)
+started_at "$$"
+own_ticks=$ticks
+pid=
+if [ "$unplugged_within" != 0 ]; then
+  trap cancel TERM INT
+  # Until there is a runner, the supervisor stands for it, so that the job is seen and can be ended.
+  note_pids "$own_ticks" "$$" "$own_ticks"
+  await_unplugged || { trap '' TERM INT; stamp ended; finish ''; exit 0; }
+  stamp unplugged
+fi
 note_clocks started
 stamp started
 (detach sh -c '. ./spec; runner') > stdout 2> stderr < /dev/null &
 pid=$!
 trap cancel TERM INT
+# Cancelled between the last look at the power and now.
+[ "$unplugged_within" = 0 ] || ! [ -e ended_by ] || cancel
 started_at "$pid"
-runner_ticks=$ticks
-started_at "$$"
-printf '%s %s %s %s\n%s\n' "$$" "$ticks" "$pid" "$runner_ticks" "$boot" > pid.new
-mv pid.new pid
+note_pids "$own_ticks" "$pid" "$ticks"
 (detach sh "$0" limit "$folder" "$pid" "$limit_first" "$limit_rest") > /dev/null < /dev/null &
 timer=$!
 sampler_pid=
@@ -313,9 +369,4 @@ if [ -n "$sampler_pid" ]; then
   signal_group KILL "$sampler_pid"
   wait "$sampler_pid"
 fi
-ended=exit
-[ -r ended_by ] && read -r ended < ended_by
-printf 'code=%s\nended_by=%s\n' "$code" "$ended" > result.new
-mv result.new result
-# Wakes a poll that watches; open for both directions, so that nobody has to be there.
-[ ! -p poll.fifo ] || echo done 1<> poll.fifo
+finish "$code"

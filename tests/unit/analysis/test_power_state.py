@@ -102,3 +102,11 @@ def test_a_change_is_no_state(name: str) -> None:
     state, told = power_state_over(plugged, run.window)
     assert state is PowerState.UNKNOWN
     assert "changed from unplugged" in told
+
+
+def test_power_that_is_there_right_after_the_end_may_have_come_before() -> None:
+    run = stretch(MAKERS[0], steady(3.0), minutes=5, lead_s=8.0)
+    back = changed(run.traces, "battery.external", lambda at, old: 1.0 if at > run.window[1] else old)
+    state, told = power_state_over(back, run.window)
+    assert state is PowerState.UNKNOWN
+    assert "after the end" in told

@@ -217,6 +217,13 @@ def test_throttling_in_the_first_third_is_seen_against_the_burst() -> None:
     assert onset(found) == pytest.approx(35.0, abs=1.0)
 
 
+def test_throttling_after_some_seconds_is_seen_against_the_time_before() -> None:
+    run = Run(length=90.0, onset=9.5, slow=0.92)
+    found = report(run, cap(run))
+    assert onset(found) == pytest.approx(9.5, abs=1.0)
+    assert "the rate fell by" in found.reason
+
+
 def test_a_fall_of_the_cap_that_costs_nothing_is_told() -> None:
     run = Run()
     shown = trace("policy0.max_freq", lambda at: 1200.0 if at > 50 else 1800.0, length=run.length)

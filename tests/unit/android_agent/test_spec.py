@@ -116,3 +116,7 @@ def test_by_hand_writes_the_files_first(tmp_path: Path, content: bytes) -> None:
         assert len(commands) == 2 and not any("\n" in command for command in commands)
         done = subprocess.run(["sh", "-c", "\n".join(commands)], capture_output=True, check=True)
         assert done.stdout == content
+
+
+def test_a_command_that_was_never_started_has_no_exit_code() -> None:
+    assert ending({"code": "", "ended_by": "stayed_powered"}) == (None, None, "stayed_powered")

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from device_agents.local.agent import LocalAgent, discover_local
-from harness.lease_keeper import LeaseKeeper
+from harness.lease_keeper import TTL_S, LeaseKeeper
 from harness.leases import identity_of_this_process
 from harness.model import Device, LeaseInfo, Platform
 from harness.plan import ResolvedDevice
 from harness.store import Store
+from tests.contract.helpers import wait_until
 
 
 @pytest.fixture
@@ -79,3 +80,34 @@ def test_a_reservation_of_somebody_else_on_the_device_alone_blocks(
     holder = keeper.acquire(device, agent)
     assert holder is not None and holder.owner == "bob@bench"
     assert store.lease(device.facts.identity) is None, "what the device refuses is not kept in the store"
+
+
+def test_a_lease_is_held_over_a_time_in_which_it_cannot_be_renewed(
+    agent: LocalAgent, device: ResolvedDevice, keeper: LeaseKeeper
+) -> None:
+    def left_s() -> float:
+        held = agent.lease.read(limit_s=10)
+        assert held is not None and held.owner == "alice@bench, run R"
+        return held.expires_at - time.time()
+
+    assert keeper.acquire(device, agent) is None
+    keeper.hold(device, 1800)
+    assert left_s() == pytest.approx(1800 + TTL_S, abs=5)
+    keeper.hold(device, 0)
+    assert left_s() == pytest.approx(TTL_S, abs=5)
+    keeper.release(device, agent)
+    keeper.hold(device, 1800)
+    assert agent.lease.read(limit_s=10) is None, "what is not ours is not taken"
+
+
+def test_a_lease_that_ran_out_meanwhile_is_taken_again(
+    agent: LocalAgent, device: ResolvedDevice, keeper: LeaseKeeper
+) -> None:
+    assert keeper.acquire(device, agent) is None
+    ours = agent.lease.read(limit_s=10)
+    assert ours is not None
+    agent.lease.renew(replace(ours, expires_at=time.time() - 600), limit_s=10)
+    assert wait_until(lambda: (agent.lease.read(limit_s=10) or ours).expires_at <= time.time())
+    keeper.hold(device, 0)
+    again = agent.lease.read(limit_s=10)
+    assert again is not None and again.expires_at > time.time() + TTL_S / 2

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import FarmError
+from harness.supply import debian_tools, models
 from tests.e2e.support import Farm, base_inventory, phones_of
 from tests.lab.conftest import RunningLab, start
 
@@ -78,3 +80,33 @@ def test_the_port_is_proven_only_when_asked_and_remembered(lab: RunningLab, tmp_
     after = findings(farm)[f"energy on {PHONE}"]
     assert after["level"] == "ok"
     assert "not proven" not in after["text"]
+
+
+def test_a_port_that_a_killed_run_left_off_is_switched_on_and_its_phone_found(lab: RunningLab, tmp_path: Path) -> None:
+    try:
+        build = debian_tools.runner_folder()
+        model = models.make("SmolLM2-135M", "Q4_K_M", out=tmp_path / "models").path
+    except FarmError as unavailable:
+        pytest.skip(f"no llama.cpp or no model here: {unavailable}")
+    farm = farm_with_hub(lab, tmp_path)
+    tokens = {"prompt_tokens": 8, "gen_tokens": 16, "context": 256, "threads": 1}
+    farm.write(
+        models=[{"id": "tiny", "family": "SmolLM2-135M", "quant": "Q4_K_M", "format": "gguf", "path": str(model)}],
+        runners=[
+            {"id": "llama.cpp", "runtime": "llama.cpp", "platform": "android", "abi": "x86_64", "path": str(build)}
+        ],
+        workloads={"drain": {"kind": "battery", "minutes": 0.2, **tokens}},
+        suites={"battery": {"workloads": ["drain"], "repeats": 1}},
+    )
+    going = farm.start("-v", "run", "--suite", "battery")
+    going.until("off its power, back in about 1 min")
+    going.kill()
+    going.end()
+    assert (tmp_path / "port").read_text() == "off"
+    assert lab.info.phone(PHONE).adb_serial not in lab.states() or lab.shell(PHONE, "true").returncode != 0
+    found = findings(farm)
+    assert "left off by a farm that was killed: it is on again" in found["USB power"]["text"]
+    assert (tmp_path / "port").read_text() == "on"
+    assert f"device {PHONE}" not in found, "it is attached again"
+    assert "can be measured" in found[f"energy on {PHONE}"]["text"]
+    assert "USB power" not in findings(farm), "there is nothing more to put back"

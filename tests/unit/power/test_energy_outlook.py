@@ -33,6 +33,7 @@ def test_a_hub_port_is_a_way_and_says_whether_it_was_proven(tcp: bool) -> None:
     assert "prove" not in proven.why
     assert "port 3 of hub 1-1.4" in proven.why
     assert proven.way == "hub"
+    assert ("without adb" in proven.why) is not tcp
 
 
 def test_a_hub_that_only_pretends_is_no_way() -> None:
