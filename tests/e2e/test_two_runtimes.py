@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +181,50 @@ def test_one_run_measures_both_and_one_table_holds_them(
         assert overhead, row["provenance"]["reported"]
     page = (tmp_path / "report" / "flagship.html").read_text(encoding="utf-8")
     assert "tiny-gguf" in page and "tiny-pte" in page
+
+
+MOMENTS = (1, 2, 3, 5, 7, 10, 30, 60, 120, 250)
+"""Lines of events after which the runner is killed: before and in the load, in a prompt, between tokens, much later."""
+
+LONG = {"kind": "sustained", "prompt_tokens": 8, "gen_tokens": 16, "context": CONTEXT, "threads": 1}
+
+_KILLER = r"""last=
+for lines in "$@"; do
+  tries=0
+  while [ $tries -lt 3000 ]; do
+    tries=$((tries + 1))
+    pid=$(pidof farm-runner)
+    [ -n "$pid" ] && [ "$pid" != "$last" ] && [ "$(wc -l < /proc/$pid/fd/1)" -ge $lines ] && break
+    sleep 0.01
+  done
+  kill -KILL $pid && last=$pid
+done"""
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_killed_runner_is_a_typed_case_with_what_it_had_done(
+    tmp_path: Path, lab: RunningLab, files: Mapping[str, tuple[Path, Path]], runtime: str
+) -> None:
+    folder, model = files[runtime]
+    form = {"llama.cpp": "gguf", "executorch": "pte"}[runtime]
+    farm = Farm(tmp_path, dict(lab.env), base_inventory(phones_of(lab, PHONE)))
+    farm.write(
+        models=[{"id": "tiny", "family": "farm-tiny", "quant": "fp32", "format": form, "path": str(model)}],
+        runners=[{"id": "own", "runtime": runtime, "platform": "android", "abi": "x86_64", "path": str(folder)}],
+        workloads={"long": {**LONG, "minutes": 5}},
+        suites={"standard": {"workloads": ["long"], "repeats": len(MOMENTS)}},
+    )
+    serial = lab.info.phone(PHONE).adb_serial
+    words = ["sh", "-c", _KILLER, "killer", *map(str, MOMENTS)]
+    with ThreadPoolExecutor(1) as background:
+        killer = background.submit(lab.adb, "-s", serial, "shell", shlex.join(words), limit_s=170)
+        farm("run", "--report", "report").expect(1)
+        assert killer.result().returncode == 0, killer.result().stderr
+    rows = sorted(farm.rows(), key=lambda row: int(row["repeat"]))
+    assert len(rows) == len(MOMENTS)
+    for row, lines in zip(rows, MOMENTS, strict=True):
+        assert (row["status"], row["error"]["class"], row["error"]["step"]) == ("failed", "killed", "run"), row["error"]
+        reported = row["provenance"]["reported"]
+        assert reported["runtime"] == runtime
+        if lines >= 30:
+            assert reported["generated_tokens"] > 0 and "token" in row["error"]["message"]
