@@ -34,6 +34,7 @@ WARMER_C = 1.0
 
 _TEMPERATURES = ("cpu.temperature", "skin.temperature", "battery.temperature")
 _CAP = ".max_freq"
+_CLOCK = ".cur_freq"
 
 Verdict = Literal["none", "throttled", "slowdown_unexplained", "unknown"]
 
@@ -155,8 +156,11 @@ def _judged(known: HeatReport, spans: Sequence[_Span], rate: _Thirds, traces: Se
         return _by_cap(known, fall, fell)
     if warmer is None and not caps:
         return replace(known, reason=f"{fell}, but neither a frequency cap nor a temperature was sampled")
-    if warmer is None or not warmer[1]:
-        seen = " and ".join([*(["no frequency cap fell"] if caps else []), warmer[0] if warmer else "no temperature"])
+    held = ["no frequency cap fell"] if caps else []
+    held += ["no clock went down"] if _clocks_held(traces, length) else []
+    # A phone may slow its cores without telling a cap; their clocks show it all the same.
+    if warmer is None or not warmer[1] or len(held) == 2:
+        seen = " and ".join([*held, warmer[0] if warmer else "no temperature"])
         return replace(known, verdict="slowdown_unexplained", reason=f"{fell}: {seen}")
     return _by_rate(known, spans, f"{fell} while {warmer[0]}")
 
@@ -243,6 +247,19 @@ def _warmer(traces: Sequence[Trace], length: float) -> tuple[str, bool] | None:
             up = rise >= max(WARMER_C, 2 * (trace.channel.resolution or 0.0))
             return f"{trace.channel.name} went from {median(first):.1f} to {median(last):.1f} °C", up
     return None
+
+
+def _clocks_held(traces: Sequence[Trace], length: float) -> bool:
+    """Whether clocks were sampled and the median of each in the last third is that of the first, within half of the
+    fall that is asked of the rate."""
+    clocks = [trace for trace in traces if trace.channel.name.endswith(_CLOCK)]
+    held = []
+    for trace in clocks:
+        pairs = list(zip(trace.uptime_s, trace.values, strict=True))
+        first = [value for at, value in pairs if 0 <= at <= length / 3]
+        last = [value for at, value in pairs if length * 2 / 3 <= at <= length]
+        held.append(bool(first and last) and median(last) >= (1 - FALL / 2) * median(first))
+    return bool(held) and all(held)
 
 
 def _rate(tps: float | None, source: str, report: HeatReport, needed_s: float) -> Reading:

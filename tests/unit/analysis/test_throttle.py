@@ -243,6 +243,16 @@ def test_a_slowdown_without_heat_is_unexplained(kelvin: float) -> None:
     assert isinstance(reading, Unavailable) and "not known to be throttled" in reading.reason
 
 
+@pytest.mark.parametrize(("late", "verdict"), [(2850.0, "slowdown_unexplained"), (2200.0, "throttled")])
+def test_warmth_alone_slows_nothing_while_caps_and_clocks_hold(late: float, verdict: str) -> None:
+    run = Run(onset=120.0)
+    steady = trace("policy4.max_freq", lambda _: 2850.0, length=run.length)
+    clock = trace("policy4.cur_freq", lambda at: 2850.0 if at < 120 else late, length=run.length)
+    found = report(run, steady, clock, warming(run))
+    assert found.verdict == verdict
+    assert ("no clock went down" in found.reason) == (verdict == "slowdown_unexplained")
+
+
 def test_a_slowdown_without_any_channel_is_unknown() -> None:
     run = Run(onset=120.0)
     empty = Trace(Channel("policy4.max_freq", "MHz", "file", absent="permission denied"), (), ())
