@@ -22,6 +22,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/deploy.py
 	$(BIN)/python bench/case_overhead.py
 	$(BIN)/python bench/makespan.py
+	$(BIN)/python bench/observer.py
+	$(BIN)/python bench/runners.py
 
 picture: $(VENV)/.dev
 	$(BIN)/python -m reports.picture docs/images/report.png
