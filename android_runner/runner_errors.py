@@ -31,6 +31,7 @@ ERRORS: Mapping[str, tuple[ErrorClass, str]] = {
     "output_unwritable": (ErrorClass.RUNNER_FAILED, "see the log's end"),
     "timed_out": (ErrorClass.TIMED_OUT, "a smaller workload or model may fit this phone"),
     "runtime_failed": (ErrorClass.RUNNER_FAILED, "see the log's end"),
+    "crashed": (ErrorClass.CRASHED, "get the model file again; take another build of the runtime"),
 }
 """Class of the `error` event → what farm calls it, and what to do."""
 

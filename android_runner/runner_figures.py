@@ -58,7 +58,9 @@ def _problem(record: Record, workload: Workload, ended: Problem | None) -> Probl
             f"the runner follows contract {record.contract or 'of no version'}, farm speaks {CONTRACT}",
             "build the runner that belongs to this farm: farm runners build",
         )
-    if record.error is not None:
+    # A crash is classified by its signal: one for an instruction that the processor lacks is no fault of the model.
+    crashed = record.error is not None and text(record.error, "class") == "crashed" and ended is not None
+    if record.error is not None and not crashed:
         return problem_of(text(record.error, "class"), text(record.error, "message"))
     if ended is not None:
         return replace(ended, message=f"{ended.message}; {record.progress()}") if record.last else ended

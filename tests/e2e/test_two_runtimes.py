@@ -135,6 +135,22 @@ def test_a_model_that_was_cut_is_refused_with_a_word(
     assert (last["event"], last.get("class")) == ("error", "model_invalid"), last
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_crash_leaves_its_event(lab: RunningLab, on_phone: Mapping[str, tuple[str, str]], runtime: str) -> None:
+    folder, model = on_phone[runtime]
+    workload = {"kind": "sustained", "prompt": [1, 2], "gen_tokens": 8, "seconds": 60}
+    request = {"contract": "1.0", "model": {"path": model}, "workload": workload, "threads": 1}
+    script = (
+        f"cd {folder}; cat > request.json; LD_LIBRARY_PATH=. ./farm-runner request.json > events & pid=$!;"
+        ' while [ "$(wc -l < events)" -lt 20 ]; do sleep 0.01; done; kill -SEGV $pid; wait $pid; echo $?;'
+        " tail -n 1 events"
+    )
+    serial = lab.info.phone(PHONE).adb_serial
+    done = lab.adb("-s", serial, "shell", script, stdin=json.dumps(request).encode(), limit_s=60)
+    code, last = done.stdout.splitlines()[-2:]
+    assert (int(code), json.loads(last)["class"], json.loads(last)["message"]) == (139, "crashed", "signal 11")
+
+
 def test_one_run_measures_both_and_one_table_holds_them(
     tmp_path: Path, lab: RunningLab, files: Mapping[str, tuple[Path, Path]]
 ) -> None:

@@ -39,6 +39,8 @@ class Events {
   // Throws Failure output_unwritable.
   void write(Event& event);
 
+  int descriptor() const { return descriptor_; }
+
  private:
   int descriptor_;
   bool own_;

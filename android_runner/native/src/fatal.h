@@ -10,6 +10,10 @@ namespace farm {
 // Where `fatal` writes; null: the error stream only. The object must outlive every call of `fatal`.
 void set_fatal_events(Events* events);
 
+// From now on a signal that ends the process for a fault of its own (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT) leaves an
+// `error` event of class crashed; the process still ends by that signal. Not under a sanitizer, which reports better.
+void tell_crashes();
+
 // Writes the `error` event and ends the process with exit code 1.
 [[noreturn]] void fatal(const char* klass, const std::string& message);
 

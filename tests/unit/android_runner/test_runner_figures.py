@@ -343,3 +343,15 @@ def test_fewer_tokens_than_asked_for_are_no_measurement() -> None:
 def test_a_prompt_of_text_has_as_many_tokens_as_it_has() -> None:
     text = dataclasses.replace(samples.runner_request("stream").workload, prompt_tokens=999, prompt_file="p.txt")
     assert figures_of(STREAM, text, None).problem is None
+
+
+def test_a_crash_is_what_its_signal_says() -> None:
+    crash = b'{"event":"error","t":%d,"class":"crashed","message":"signal 11"}\n' % (times(STREAM, "token")[5] + 1)
+    cut = STREAM[: STREAM.index(b'"index":6')].rpartition(b"\n")[0] + b"\n" + crash
+    for signal, error_class in ((11, ErrorClass.CRASHED), (4, ErrorClass.ILLEGAL_INSTRUCTION)):
+        problem = figures("stream", cut, bad_end(samples.ended(exit_code=None, signal=signal))).problem
+        assert problem is not None and problem.error_class is error_class
+        assert "token 6 of turn 1" in problem.message
+    # Without a signal, the event alone tells.
+    problem = figures("stream", cut).problem
+    assert problem is not None and problem.error_class is ErrorClass.CRASHED
