@@ -340,6 +340,7 @@ class Lab:
         temperature_c: float | None = None,
         charger: Literal["none", "usb", "ac"] | None = None,
         charging: bool | None = None,
+        ambient_c: float | None = None,
         heat_scale: float | None = None,
         battery_scale: float | None = None,
         other_load: float | None = None,
@@ -352,6 +353,7 @@ class Lab:
             temperature_c: of all its parts.
             charger: what is plugged in.
             charging: whether that fills the battery.
+            ambient_c: temperature of the room.
             heat_scale: it warms and cools so many times as fast, between the same temperatures.
             battery_scale: period and charge step of its gauge are so many times smaller: a short measurement sees as
                 many steps as one that takes so many times longer.
@@ -364,6 +366,7 @@ class Lab:
             "temperature_c": temperature_c,
             "charger": charger,
             "charging": charging,
+            "ambient_c": ambient_c,
             "heat_scale": heat_scale,
             "battery_scale": battery_scale,
             "other_load": other_load,

@@ -29,12 +29,14 @@ class Wanted:
 
     Args:
         charger: "none", "usb", "ac"; charging: whether it feeds the battery.
+        ambient_c: temperature of the room in °C, None: that of the profile.
         heat_scale: how many times as fast it warms and cools; battery_scale: how much finer and faster its gauge is.
         other_load: busy share of all cores by a process of the system; apps_kb: memory that others hold.
     """
 
     charger: str = "usb"
     charging: bool = True
+    ambient_c: float | None = None
     heat_scale: float = 1.0
     battery_scale: float = 1.0
     other_load: float = 0.0
@@ -152,7 +154,10 @@ class Simulator:
             free = sensors.free_for_processes_kb(self._profile) - self._usage.anon_kb
             wanted["apps_kb"] = max(0, free - round(memory_available_mb * 1e6 / 1024))
         self._wanted = replace(self._wanted, **wanted)
-        self._heat = replace(self._profile, physics=physics.faster_heat(self._profile.physics, self._wanted.heat_scale))
+        room = self._profile.physics
+        if self._wanted.ambient_c is not None:
+            room = replace(room, ambient_c=self._wanted.ambient_c)
+        self._heat = replace(self._profile, physics=physics.faster_heat(room, self._wanted.heat_scale))
         if self._gauge.scale != self._wanted.battery_scale:
             self._gauge.set_scale(self._wanted.battery_scale)
         # A moment later the current is the new one too.
@@ -342,6 +347,7 @@ class Simulator:
             "anon_kb": self._usage.anon_kb,
             "charger": wanted.charger,
             "charging": wanted.charging,
+            "ambient_c": self._heat.physics.ambient_c,
             "heat_scale": wanted.heat_scale,
             "battery_scale": wanted.battery_scale,
             "other_load": wanted.other_load,

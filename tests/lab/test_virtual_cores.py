@@ -33,7 +33,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
 @pytest.fixture(autouse=True)
 def calm(lab: RunningLab) -> None:
     lab.lab.set(
-        PHONE, temperature_c=28, heat_scale=1, battery_scale=1, other_load=0, memory_available_mb=1e6, charger="none"
+        PHONE,
+        temperature_c=28,
+        ambient_c=22,
+        heat_scale=1,
+        battery_scale=1,
+        other_load=0,
+        memory_available_mb=1e6,
+        charger="none",
     )
 
 
@@ -75,6 +82,15 @@ def test_a_hot_phone_is_slower_by_exactly_its_cap(lab: RunningLab, temperature_c
     shown = lab.says(PHONE, "cat /sys/devices/system/cpu/cpufreq/policy*/scaling_max_freq").split()
     assert [int(khz) for khz in shown] == [last["max_khz"][f"policy{first}"] for first in (0, 4, 8)]
     assert agrees(lab, last["cap"])
+
+
+def test_a_phone_comes_to_the_temperature_of_its_room(lab: RunningLab) -> None:
+    lab.lab.set(PHONE, ambient_c=45, heat_scale=1000)
+    eventually(lambda: truth(lab)[-1]["skin_c"] > 45)
+    last = truth(lab)[-1]
+    assert last["ambient_c"] == 45 and last["skin_c"] < 60
+    lab.lab.set(PHONE, ambient_c=22)
+    eventually(lambda: truth(lab)[-1]["skin_c"] < 40)
 
 
 def test_the_truth_has_the_moment_in_which_the_cap_fell(lab: RunningLab) -> None:
