@@ -13,6 +13,7 @@ RUNNER_METRICS = (
     "ttft_ms",
     "prefill_tps",
     "decode_tps",
+    "framework_overhead_us",
     "itl_ms_p50",
     "itl_ms_p90",
     "itl_ms_p99",

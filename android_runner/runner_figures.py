@@ -21,6 +21,7 @@ _RESOLUTION_MS = 1e-6
 _COLD_SHARE = 0.01
 """Of the model that may still be in memory before a load that counts as cold."""
 
+_BY_SIGNAL = (ErrorClass.CRASHED, ErrorClass.ILLEGAL_INSTRUCTION)
 _TEXTS = ("runtime", "version", "build", "contract", "load_mode", "kind")
 _COUNTS = ("pid", "threads", "seed")
 _MEMORY = ("vm_hwm_bytes", "vm_rss_bytes", "rss_anon_bytes", "rss_file_bytes", "vm_swap_bytes")
@@ -59,7 +60,7 @@ def _problem(record: Record, workload: Workload, ended: Problem | None) -> Probl
             "build the runner that belongs to this farm: farm runners build",
         )
     # A crash is classified by its signal: one for an instruction that the processor lacks is no fault of the model.
-    crashed = record.error is not None and text(record.error, "class") == "crashed" and ended is not None
+    crashed = text(record.error, "class") == "crashed" and ended is not None and ended.error_class in _BY_SIGNAL
     if record.error is not None and not crashed:
         return problem_of(text(record.error, "class"), text(record.error, "message"))
     if ended is not None:
@@ -228,10 +229,13 @@ def _reported(record: Record) -> dict[str, Any]:
 
 
 def _overhead_reading(record: Record) -> Reading:
-    found = overhead(record) if record.own_times else {"unavailable": "the runner did not tell the runtime's own times"}
+    if not record.own_times:
+        return Unavailable("the runner did not tell the runtime's own times")
+    found = overhead(record)
     if "unavailable" in found:
         return Unavailable(str(found["unavailable"]))
-    # Below 0 where the runtime's clock counts more than passed between prompt and last token.
+    if found["us"] <= 0:
+        return Unavailable(f"{found['own_clock']} counts more than passed between prompt and last token")
     return Measured(float(found["us"]), "µs", f"{_SOURCE}: per token, less {found['own_clock']}", 0.001)
 
 
