@@ -13,7 +13,7 @@ from android_runner.figures import RUNNER_METRICS, failed
 from android_runner.runner_errors import problem_of
 from android_runner.runner_events import CONTRACT, Record, Turn, count, read, text, texts
 from harness.errors import ErrorClass
-from harness.model import Measured, Reading, Unavailable, Workload, WorkloadKind
+from harness.model import MEGABYTE, Measured, Reading, Unavailable, Workload, WorkloadKind
 
 _SOURCE = "runner events"
 _NS_PER_MS = 1e6
@@ -43,6 +43,11 @@ def figures_of(events: bytes, workload: Workload, ended: Problem | None) -> Figu
     metrics: dict[str, Reading] = {name: Unavailable("it is derived from the tokens' times") for name in RUNNER_METRICS}
     metrics |= _loads(record, workload)
     metrics |= _throughput(record) if workload.kind is WorkloadKind.THROUGHPUT else _requests(record)
+    mark = count(record.memory, "vm_hwm_bytes")
+    if mark:
+        metrics["peak_memory_mb"] = Measured(
+            mark / MEGABYTE, "MB", f"{_SOURCE}: its own VmHWM at the end", 1024 / MEGABYTE
+        )
     metrics["framework_overhead_us"] = _overhead_reading(record)
     itl_ms = tuple(
         (later - earlier) / _NS_PER_MS for turn in record.turns for earlier, later in itertools.pairwise(turn.tokens)

@@ -44,7 +44,7 @@ def case_metrics(
         "ms_per_token": ms_per_token(runner.get("decode_tps", _NO_RUNNER_VALUE)),
         "model_mb": Measured(model_bytes / MEGABYTE, "MB", "size of the model file", 1 / MEGABYTE),
         **_percentiles(runner, itl_ms),
-        **_memory(channels),
+        **_memory(channels, runner.get("peak_memory_mb", _NO_RUNNER_VALUE)),
         **_heat(channels, window),
         **_battery(channels, window),
         **dict.fromkeys(("burst_tps", "sustained_tps", "throttle_onset_s"), _NOT_LONG),
@@ -100,13 +100,16 @@ def percentile(values: Sequence[float], percent: float) -> float:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def _memory(channels: Mapping[str, Trace]) -> dict[str, Reading]:
-    """Peak and its parts. VmHWM is the kernel's own mark: it sees what lies between samples, but no swap."""
+def _memory(channels: Mapping[str, Trace], own: Reading) -> dict[str, Reading]:
+    """Peak and its parts. VmHWM is the kernel's own mark: it sees what lies between samples, but no swap.
+
+    `own` is the mark as a runner read it of itself: later than the last sample, and there for one too short to sample.
+    """
     marks = _reading_max(channels, "runner.vm_hwm")
     rss, swap = channels.get("runner.vm_rss"), channels.get("runner.vm_swap")
     if rss is None or not rss.values:
         return {
-            "peak_memory_mb": marks,
+            "peak_memory_mb": _larger(marks, own),
             "rss_anon_mb": _absent(channels, "runner.rss_anon"),
             "rss_file_mb": _absent(channels, "runner.rss_file"),
         }
@@ -116,12 +119,18 @@ def _memory(channels: Mapping[str, Trace]) -> dict[str, Reading]:
     ]
     largest, at = max(moments)
     resident = Measured(largest, "MB", "/proc/PID/status max(VmRSS + VmSwap)", rss.channel.resolution)
-    peak: Reading = marks if isinstance(marks, Measured) and marks.value >= resident.value else resident
     return {
-        "peak_memory_mb": peak,
+        "peak_memory_mb": _larger(_larger(marks, resident), own),
         "rss_anon_mb": _at(channels, "runner.rss_anon", at, swapped.get(at, 0.0)),
         "rss_file_mb": _file_memory(_at(channels, "runner.rss_file", at, 0.0)),
     }
+
+
+def _larger(one: Reading, other: Reading) -> Reading:
+    """The larger of two; the first where they are equal or nothing is measured."""
+    if isinstance(one, Measured) and isinstance(other, Measured):
+        return other if other.value > one.value else one
+    return other if isinstance(other, Measured) else one
 
 
 def _file_memory(reading: Reading) -> Reading:

@@ -111,6 +111,14 @@ def test_peak_is_the_kernels_mark_where_nothing_is_swapped() -> None:
     assert value(found["rss_file_mb"]) == 180
 
 
+def test_a_mark_that_the_runner_read_later_counts() -> None:
+    own = {"peak_memory_mb": Measured(512.0, "MB", "runner events")}
+    sampled = (trace("runner.vm_hwm", [(1, 510)]), trace("runner.vm_rss", [(1, 480)]))
+    assert value(metrics(*sampled, runner=own)["peak_memory_mb"]) == 512
+    assert value(metrics(runner=own)["peak_memory_mb"]) == 512
+    assert value(metrics(*sampled, runner={"peak_memory_mb": Measured(500.0, "MB", "x")})["peak_memory_mb"]) == 510
+
+
 def test_file_memory_that_the_kernel_has_not_counted_yet_is_not_zero() -> None:
     found = metrics(
         trace("runner.vm_hwm", [(1, 0.4)]), trace("runner.vm_rss", [(1, 0.4)]), trace("runner.rss_file", [(1, 0)])

@@ -61,7 +61,11 @@ def mutated(draw: st.DrawFn, original: bytes) -> bytes:
 
 
 def check(figures: Figures) -> None:
-    assert {"load_ms", "ttft_ms", "prefill_tps", "decode_tps"} <= set(figures.metrics) <= set(RUNNER_METRICS)
+    assert (
+        {"load_ms", "ttft_ms", "prefill_tps", "decode_tps"}
+        <= set(figures.metrics)
+        <= {*RUNNER_METRICS, "peak_memory_mb"}
+    )
     for reading in figures.metrics.values():
         if isinstance(reading, Measured):
             assert figures.problem is None
