@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from harness.artifacts.binaries import host_abi
 from harness.cli.main import Context
 from harness.cli.selftest import KIND, selftest
+from harness.selftest import native
 from harness.store import Store
 from harness.supply import calibration
 from tests.lab.conftest import RunningLab
@@ -26,6 +27,10 @@ BY_THE_CLOCK_OF_THE_HOST = {
     "clock_start",
     "clock_end",
     "clock_bound",
+    "native_itl_asked",
+    "native_clock_start",
+    "native_clock_end",
+    "native_overhead_us",
 }
 """Checks that a host busy with other tests may delay beyond what is allowed."""
 
@@ -53,6 +58,21 @@ def test_times_memory_and_sampling_hold_on_every_phone_and_are_remembered(tmp_pa
             assert kept is not None
             assert kept.value["ran"] == len([check for check in checks if check["device"] == phone.id])
             assert kept.value["device_kind"] == "virtual"
+
+
+def test_the_native_runner_holds_on_a_virtual_phone(tmp_path: Path, lab: RunningLab) -> None:
+    done = run(tmp_path, "--lab", lab.lab.name, "--checks", "native", "--json")
+    checks = checks_of(done)
+    names = {check["check"] for check in checks}
+    assert names >= {
+        "native_load_ms",
+        "native_itl_ms_p99",
+        "native_told_peak_mb",
+        "native_load_cold_ms",
+        *native.DEATHS,
+    }
+    assert {check["device"] for check in checks} == {phone.id for phone in lab.info.phones}
+    assert all(check["ok"] for check in checks if check["check"] not in BY_THE_CLOCK_OF_THE_HOST), checks
 
 
 def test_a_runner_that_takes_the_last_of_a_phones_memory_is_ended_and_named(tmp_path: Path, lab: RunningLab) -> None:
