@@ -34,6 +34,12 @@ BY_THE_CLOCK_OF_THE_HOST = {
 }
 """Checks that a host busy with other tests may delay beyond what is allowed."""
 
+OF_ONE_MOMENT = {"native_load_ms", "native_ttft_ms", "native_prefill_tps", "native_itl_ms", "native_load_cold_ms"}
+"""Checks that one loss of the processor, between the runtime's look at the clock and the runner's, can spoil."""
+
+ONE_LOSS_MS = 25.0
+"""Below the times that the script asks for: another event or unit in its place is found all the same."""
+
 
 def run(folder: Path, *args: str) -> Result:
     context = Context(folder / "inventory.yaml", f"sqlite:///{folder / 'kept.db'}", json=False, verbosity=-1)
@@ -72,7 +78,12 @@ def test_the_native_runner_holds_on_a_virtual_phone(tmp_path: Path, lab: Running
         *native.DEATHS,
     }
     assert {check["device"] for check in checks} == {phone.id for phone in lab.info.phones}
-    assert all(check["ok"] for check in checks if check["check"] not in BY_THE_CLOCK_OF_THE_HOST), checks
+    failed = [check for check in checks if not check["ok"] and check["check"] not in BY_THE_CLOCK_OF_THE_HOST]
+    assert not [
+        check
+        for check in failed
+        if check["check"] not in OF_ONE_MOMENT or not abs(check["error"] or 1e9) <= ONE_LOSS_MS
+    ]
 
 
 def test_a_runner_that_takes_the_last_of_a_phones_memory_is_ended_and_named(tmp_path: Path, lab: RunningLab) -> None:
