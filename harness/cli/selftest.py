@@ -196,6 +196,7 @@ def _bench(context: Context, open_agent: OpenAgent) -> Iterator[tuple[Bench, Sto
                 keeper=keeper,
                 open_agent=open_agent,
                 build_for=calibration.build,
+                native_for=calibration.build_native,
                 model=calibration.model(),
                 work_dir=work_dir,
                 cancel=cancel,

@@ -81,7 +81,7 @@ def death_workloads() -> Mapping[str, Workload]:
     return {name: _stream(2, "--load-ms", "50", "--die", f"{death.how}@300") for name, death in DEATHS.items()}
 
 
-def _missing(seens: Seens, name: str) -> str:
+def missing(seens: Seens, name: str) -> str:
     """Why a run that must have been measured gives nothing to compare, or ""."""
     seen = seens.get(name)
     if seen is None:
@@ -95,7 +95,7 @@ def _missing(seens: Seens, name: str) -> str:
 
 def _judged(checks: Sequence[str], run: str, body: Callable[[str, Seen], list[Check]]) -> Judge:
     def judge(device: str, seens: Seens) -> list[Check]:
-        why = _missing(seens, run)
+        why = missing(seens, run)
         return [not_run(name, device, why) for name in checks] if why else body(device, seens[run])
 
     return judge
@@ -153,17 +153,17 @@ def _fast(device: str, memory: Trace | None, period: float) -> Check:
 def _timing(device: str, seen: Seen) -> list[Check]:
     """Against what the runner recorded by another clock at each write; and that record against what was asked for."""
     truth = seen.truth
-    ready = _number(truth, "ready_monotonic_ns")
-    at = [float(moment) for moment in _list(truth, "token_monotonic_ns")]
+    ready = number(truth, "ready_monotonic_ns")
+    at = [float(moment) for moment in numbers(truth, "token_monotonic_ns")]
     gaps = [(later - earlier) / 1e6 for earlier, later in itertools.pairwise(at)]
     if len(gaps) != len(seen.itl_ms) or not gaps:
         text = f"{len(gaps)} against {len(seen.itl_ms)}"
         return [same("itl_ms", device, f"{len(gaps)} intervals", f"{len(seen.itl_ms)} intervals", text)]
     worst = max(range(len(gaps)), key=lambda index: abs(seen.itl_ms[index] - gaps[index]))
     asked = [float(gap) for gap in itertools.islice(itertools.cycle(INTERVALS_MS), len(gaps))]
-    late = f"latest token {_number(truth, 'late_max_ns') / 1e6:.1f} ms after its time"
+    late = f"latest token {number(truth, 'late_max_ns') / 1e6:.1f} ms after its time"
     found = [
-        near("load_ms", device, _number(truth, "load_ns") / 1e6, _load(seen), TIME_MS, "ms"),
+        near("load_ms", device, number(truth, "load_ns") / 1e6, load_reading(seen), TIME_MS, "ms"),
         near("ttft_ms", device, (at[0] - ready) / 1e6, seen.metric("ttft_ms"), TIME_MS, "ms"),
         near("itl_ms", device, gaps[worst], seen.itl_ms[worst], TIME_MS, "ms", f"the worst of {len(gaps)} intervals"),
     ]
@@ -175,7 +175,7 @@ def _timing(device: str, seen: Seen) -> list[Check]:
     return found
 
 
-def _load(seen: Seen) -> Reading:
+def load_reading(seen: Seen) -> Reading:
     """The load of this run: the first one after a push or a reboot is stored under its own name."""
     warm = seen.metric("load_ms")
     return seen.metric("load_first_ms") if isinstance(warm, Unavailable) else warm
@@ -183,9 +183,9 @@ def _load(seen: Seen) -> Reading:
 
 def _memory(device: str, seen: Seen) -> list[Check]:
     truth = seen.truth
-    anon = _number(truth, "base_anon_kb") * KIB + _number(truth, "anon_bytes")
-    file = _number(truth, "base_file_kb") * KIB + _number(truth, "file_bytes")
-    note = f"{_number(truth, 'anon_bytes') / MEGABYTE:g} MB taken for {HOLD_MS / 1000:g} s"
+    anon = number(truth, "base_anon_kb") * KIB + number(truth, "anon_bytes")
+    file = number(truth, "base_file_kb") * KIB + number(truth, "file_bytes")
+    note = f"{number(truth, 'anon_bytes') / MEGABYTE:g} MB taken for {HOLD_MS / 1000:g} s"
     peak = (anon + file) / MEGABYTE
     return [
         near_share("peak_memory_mb", device, peak, seen.metric("peak_memory_mb"), MEMORY_SHARE, "MB", note),
@@ -206,12 +206,14 @@ def judge_deaths(device: str, seens: Seens) -> list[Check]:
     return found
 
 
-def _number(truth: Mapping[str, object], name: str) -> float:
+def number(truth: Mapping[str, object], name: str) -> float:
+    """A number of the runner's record; 0 where it has none."""
     value = truth.get(name)
     return float(value) if isinstance(value, (int, float)) else 0.0
 
 
-def _list(truth: Mapping[str, object], name: str) -> Sequence[float]:
+def numbers(truth: Mapping[str, object], name: str) -> Sequence[float]:
+    """A list of the runner's record; empty where it has none."""
     value = truth.get(name)
     return value if isinstance(value, list) else ()
 

@@ -1,4 +1,4 @@
-"""Runs of the calibration runner through the whole chain: plan, lease, deploy, run, collect, store, read back."""
+"""A program whose truth is known, through the whole chain: plan, lease, deploy, run, collect, store, read back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from android_runner.calibration import RUNTIME, Calibration
+from android_runner.base import RunnerAdapter
+from android_runner.calibration import Calibration
+from android_runner.native_calibration import NativeCalibration
 from device_agents.android.telemetry.samples import parse_samples
 from device_agents.base import DeviceAgent, JobHandle, JobOutput, Jobs, JobSpec, JobState, Sampling
 from harness.errors import FarmError
@@ -55,7 +57,7 @@ OPEN = Gates(mode="off")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One calibration run as it was stored and read back: the row, its inter-token times in ms, its telemetry."""
+    """One run as it was stored and read back: the row, its inter-token times in ms, its telemetry."""
 
     row: MeasurementRow
     itl_ms: tuple[float, ...]
@@ -137,6 +139,7 @@ class Bench:
         keeper: takes the devices' leases.
         open_agent: opens the agent of a device.
         build_for: the calibration runner of an ABI; raises Permanent when it cannot be built.
+        native_for: as that, farm-runner with the runtime whose truth is known.
         model: the file that stands for a model.
         work_dir: folder on this host for fetched output.
         cancel: set when the operator ends it.
@@ -146,6 +149,7 @@ class Bench:
     keeper: LeaseKeeper
     open_agent: OpenAgent
     build_for: Callable[[str], RunnerBuild]
+    native_for: Callable[[str], RunnerBuild]
     model: ModelFile
     work_dir: Path
     cancel: threading.Event
@@ -158,29 +162,36 @@ class Bench:
         *,
         gates: Gates = OPEN,
         sampling: Sampling | None = None,
+        native: bool = False,
     ) -> Mapping[str, Mapping[str, Seen]]:
         """Measure every workload once on every device, devices at the same time; returns device → workload → what was
-        stored. `sampling`: periods in place of the usual ones."""
+        stored. `sampling`: periods in place of the usual ones. `native`: farm-runner in place of the calibration
+        runner."""
         run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
-        inventory = self._inventory(devices, workloads)
-        assets = Assets({MODEL_ID: self.model}, {each.id: self._checked(each.abi) for each in inventory.runners})
+        adapter: RunnerAdapter = NativeCalibration() if native else Calibration()
+        build_for = self.native_for if native else self.build_for
+        inventory = self._inventory(devices, workloads, adapter.runtime)
+        runners = {each.id: _checked(build_for, each.abi) for each in inventory.runners}
+        assets = Assets({MODEL_ID: self.model}, runners)
         plan = build_plan(
             run,
             inventory,
             Selection(SUITE),
             devices,
             assets,
-            formats=lambda _: Calibration.formats,
+            formats=lambda _: adapter.formats,
             refusal=lambda *_: None,
         )
         self.store.begin_run(_record(run, inventory), plan.cases)
         planned = plan.of(CaseStatus.PLANNED)
         work = [Work(device, tuple(case for case in planned if case.device_id == device.id)) for device in devices]
-        execute(self._setup(run, assets, gates, sampling), [item for item in work if item.cases])
+        execute(self._setup(run, assets, adapter, gates, sampling), [item for item in work if item.cases])
         self.store.set_run_status(run, RunStatus.FINISHED, ended_at=datetime.now(UTC).timestamp())
         return self._read_back(run, devices)
 
-    def _inventory(self, devices: Sequence[ResolvedDevice], workloads: Mapping[str, Workload]) -> Inventory:
+    def _inventory(
+        self, devices: Sequence[ResolvedDevice], workloads: Mapping[str, Workload], runtime: str
+    ) -> Inventory:
         """What is to be done, as an inventory: one runner for each ABI that a device prefers."""
         pairs = sorted({(device.attached.platform, device.facts.abis[0]) for device in devices if device.facts.abis})
         return Inventory(
@@ -188,20 +199,14 @@ class Bench:
             tiers={device.entry.tier: Tier(device.entry.tier) for device in devices},
             devices=tuple(device.entry for device in devices),
             models=(Model(MODEL_ID, "calibration", "none", "gguf", path=self.model.artifact.files[0].path),),
-            runners=tuple(Runner(f"{RUNTIME}-{platform}-{abi}", RUNTIME, platform, abi) for platform, abi in pairs),
+            runners=tuple(Runner(f"{runtime}-{platform}-{abi}", runtime, platform, abi) for platform, abi in pairs),
             workloads=dict(workloads),
             suites={SUITE: Suite(tuple(workloads), repeats=1)},
         )
 
-    def _checked(self, abi: str) -> RunnerBuild | ErrorInfo:
-        try:
-            return self.build_for(abi)
-        except FarmError as error:
-            return error.info(Step.CHECK)
-
-    def _setup(self, run: str, assets: Assets, gates: Gates, sampling: Sampling | None) -> Setup:
-        adapter = Calibration()
-
+    def _setup(
+        self, run: str, assets: Assets, adapter: RunnerAdapter, gates: Gates, sampling: Sampling | None
+    ) -> Setup:
         def open_agent(device: ResolvedDevice) -> DeviceAgent:
             agent = self.open_agent(device)
             if sampling is not None:
@@ -234,6 +239,13 @@ class Bench:
             if row.status is not CaseStatus.SKIPPED:
                 found[row.planned.device_id][row.planned.workload_id] = Seen(row, self.store.itl(key), traces)
         return found
+
+
+def _checked(build_for: Callable[[str], RunnerBuild], abi: str) -> RunnerBuild | ErrorInfo:
+    try:
+        return build_for(abi)
+    except FarmError as error:
+        return error.info(Step.CHECK)
 
 
 def _record(run: str, inventory: Inventory) -> RunRecord:

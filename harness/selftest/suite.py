@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from harness.errors import FarmError
 from harness.model import Workload
 from harness.plan import ResolvedDevice
-from harness.selftest import clock, judges, observer, trials
+from harness.selftest import clock, judges, native, observer, trials
 from harness.selftest.checks import Check, not_run
 from harness.selftest.judges import Judge
 from harness.selftest.runs import Bench, is_virtual
@@ -48,6 +48,7 @@ def _groups() -> Mapping[str, Group]:
         "timing": Group("load and inter-token times", judges.judge_timing, timing),
         "memory": Group("peak memory", judges.judge_memory, memory),
         "deaths": Group("classes of failures", judges.judge_deaths, judges.death_workloads()),
+        "native": Group("farm-runner by its contract", trial=native.trial),
         "observer": Group("what sampling costs the runner", trial=observer.trial),
         "charging": Group("no energy while charging", trial=trials.charging, needs_truth=True),
         "energy": Group("energy of a discharge", trial=trials.energy, needs_truth=True),

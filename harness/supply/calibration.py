@@ -1,6 +1,7 @@
-"""The calibration runner: `native/calibrate.c` compiled for a phone, kept in the cache under the hash of its source.
+"""The programs whose truth is known: the calibration runner, `native/calibrate.c` compiled for a phone and kept in the
+cache under the hash of its source, and farm-runner with a runtime that follows a script.
 
-The program is static, so that it needs nothing of the phone but its kernel. For this machine's own type any C compiler
+They are static, so that they need nothing of the phone but its kernel. For this machine's own type any C compiler
 will do; for another one the Android NDK (`ANDROID_NDK_HOME`) or `ziglang` is needed.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from android_runner.calibration import PROGRAM
 from harness.errors import ErrorClass, Permanent
 from harness.model import Artifact, ArtifactFile, ModelFile, RunnerBuild
+from harness.supply import native_build, native_recipes
 from harness.supply.folders import cache_dir, locked, new_file, runners_dir, told
 
 MODEL_BYTES = 32_000_000
@@ -56,11 +58,36 @@ def build(abi: str) -> RunnerBuild:
             with new_file(target) as part:
                 _compile(content, abi, part)
         target.chmod(0o755)
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    entry = ArtifactFile(PROGRAM, str(target), target.stat().st_size, digest, executable=True)
+    return _build_of(target, abi)
+
+
+def build_native(abi: str) -> RunnerBuild:
+    """farm-runner with the runtime whose truth is known, for an ABI; compiled now where it is not in the cache.
+
+    Args:
+        abi: Android's name of it.
+
+    Raises:
+        Permanent: no compiler for it is here, or it failed.
+    """
+    if abi not in _MACHINES or platform.system() != "Linux":
+        raise _failed(abi, "farm-runner is built for it on Linux only, for arm64-v8a and x86_64")
+    host = _HOST_NAMES.get(platform.machine().lower(), platform.machine())
+    if _MACHINES[abi] != host and abi != "arm64-v8a":
+        raise _failed(abi, f"farm-runner is not built for it on a machine of type {host}")
+    target = "host" if _MACHINES[abi] == host else "android-arm64"
+    built = native_build.build(target, native_recipes.CALIBRATION, jobs=os.cpu_count() or 1, say=lambda _stage: None)
+    return _build_of(built.folder / native_build.PROGRAM, abi)
+
+
+def _build_of(program: Path, abi: str) -> RunnerBuild:
+    """A build that is one program."""
+    name = program.name
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()
+    entry = ArtifactFile(name, str(program), program.stat().st_size, digest, executable=True)
     listed = json.dumps([[entry.name, entry.sha256, entry.executable]])
     artifact = Artifact("runner", hashlib.sha256(listed.encode()).hexdigest(), (entry,))
-    return RunnerBuild(artifact, abi, {PROGRAM: PROGRAM}, None)
+    return RunnerBuild(artifact, abi, {name: name}, None)
 
 
 def _compile(content: bytes, abi: str, target: Path) -> None:

@@ -18,6 +18,8 @@ from harness.supply.unpack import unpack
 
 TARGETS = ("host", "android-arm64")
 RUNTIMES = ("llama.cpp", "executorch")
+CALIBRATION = "calibration"
+"""The runtime whose truth is known: only the self-test asks for it."""
 
 EXECUTORCH_VERSION = "1.5.1"
 _EXECUTORCH_LIBRARIES = (
@@ -71,6 +73,8 @@ def recipe(target: str, runtime: str, *, isa: str | None, from_source: bool, too
     Raises:
         Permanent: the combination cannot be built here, or something for it cannot be had.
     """
+    if runtime == CALIBRATION:
+        return _calibration(target, tools, say)
     if target == "android-arm64":
         if runtime != "llama.cpp":
             raise _no_executorch_for_arm64()
@@ -156,6 +160,20 @@ def _llama_arm64(isa: str, tools: Tools, say: Say) -> Recipe:
     """From llama.cpp's source with the NDK, else, static, with zig."""
     if isa not in ISA_VARIANTS:
         raise _impossible(f"{isa} is no variant of arm64 that is built", f"use one of {', '.join(ISA_VARIANTS)}")
+    compiler, starter = _arm64_compiler(isa, tools, say)
+    return Recipe(
+        name=f"farm-runner-llama.cpp-{_ARM64_ABI}-{isa.replace('+', '-')}",
+        platform="android",
+        abi=_ARM64_ABI,
+        runtime="llama.cpp",
+        options=_release(*_llama_source(say), *compiler),
+        assemble=_copy,
+        starter=starter,
+    )
+
+
+def _arm64_compiler(isa: str, tools: Tools, say: Say) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """CMake's options for a compiler of arm64, the NDK's or zig, and what starts its programs on this machine."""
     ndk = os.environ.get("ANDROID_NDK_HOME")
     if ndk:
         toolchain = Path(ndk, "build", "cmake", "android.toolchain.cmake")
@@ -164,21 +182,34 @@ def _llama_arm64(isa: str, tools: Tools, say: Say) -> Recipe:
                 f"ANDROID_NDK_HOME is {ndk}, where no build/cmake/android.toolchain.cmake is",
                 "set it to the NDK's own folder, or unset it to build with ziglang",
             )
-        compiler = ndk_options(toolchain, isa)
-    else:
-        say("no Android NDK (ANDROID_NDK_HOME): using ziglang")
-        scripts = cache_dir() / "zig-scripts" / isa.replace("+", "-")
-        compiler = (*_MUSL, *cmake_build.zig(tools, scripts, zig_words(isa), say))
-    emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
-    return Recipe(
-        name=f"farm-runner-llama.cpp-{_ARM64_ABI}-{isa.replace('+', '-')}",
-        platform="android",
-        abi=_ARM64_ABI,
-        runtime="llama.cpp",
-        options=_release(*_llama_source(say), *compiler),
-        assemble=_copy,
         # What the NDK links asks for Android's own loader.
-        starter=(emulator, "-cpu", "max") if emulator and not ndk else None,
+        return ndk_options(toolchain, isa), None
+    say("no Android NDK (ANDROID_NDK_HOME): using ziglang")
+    scripts = cache_dir() / "zig-scripts" / isa.replace("+", "-")
+    emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+    starter = (emulator, "-cpu", "max") if emulator else None
+    return (*_MUSL, *cmake_build.zig(tools, scripts, zig_words(isa), say)), starter
+
+
+def _calibration(target: str, tools: Tools, say: Say) -> Recipe:
+    """Static, so that it needs nothing of a phone but its kernel."""
+    starter: tuple[str, ...] | None = ()
+    if target == "android-arm64":
+        abi = _ARM64_ABI
+        compiler, starter = _arm64_compiler("armv8-a", tools, say)
+    else:
+        abi, compiler = _host_abi(), ("-DCMAKE_EXE_LINKER_FLAGS=-static",)
+        if not cmake_build.has_compiler():
+            words = ("-target", f"{platform.machine()}-linux-musl")
+            compiler = cmake_build.zig(tools, cache_dir() / "zig-scripts" / "host-static", words, say)
+    return Recipe(
+        name=f"farm-runner-{CALIBRATION}-{abi}",
+        platform="android",
+        abi=abi,
+        runtime=CALIBRATION,
+        options=_release(f"-DFARM_BACKEND={CALIBRATION}", *compiler),
+        assemble=_copy,
+        starter=starter,
     )
 
 

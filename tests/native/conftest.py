@@ -1,4 +1,4 @@
-"""The runner built with a runtime that only follows a script, under the address and undefined-behaviour sanitizers."""
+"""The runner built with runtimes that only follow a script, under the address and undefined-behaviour sanitizers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,25 @@ _OPTIONS = (
     '-DFARM_BUILD="test"',
 )
 _OTHER_BACKENDS = ("backend_llama", "backend_executorch", "executorch_")
+_RUNNERS = {
+    "farm-runner": ("main.cpp", "backend_scripted.cpp"),
+    "calibration-runner": ("main.cpp", "backend_calibration.cpp", "calibration_script.cpp"),
+}
+"""Program → what it has beyond the core."""
+
 _LIMIT_S = 300
 
 
 def _compile(compiler: str, to: Path) -> None:
     sources = [each for each in sorted((NATIVE / "src").glob("*.cpp")) if not each.name.startswith(_OTHER_BACKENDS)]
-    core = [each for each in sources if each.name not in ("main.cpp", "backend_scripted.cpp")]
+    core = [each for each in sources if not any(each.name in own for own in _RUNNERS.values())]
     objects: dict[Path, Path] = {}
     for source in sources:
         objects[source] = to / f"{source.stem}.o"
         _run([compiler, *_OPTIONS, "-c", str(source), "-o", str(objects[source])])
-    _run([compiler, *_OPTIONS, *map(str, objects.values()), "-o", str(to / "farm-runner")])
+    for program, own in _RUNNERS.items():
+        parts = [str(objects[each]) for each in sources if each in core or each.name in own]
+        _run([compiler, *_OPTIONS, *parts, "-pthread", "-o", str(to / program)])
     for name in ("json_check", "fuzz_json"):
         _run(
             [
@@ -49,7 +57,7 @@ def _run(words: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def sanitized() -> Path:
-    """Folder with farm-runner, json-check and fuzz-json; compiled once per state of the sources."""
+    """Folder with farm-runner, calibration-runner, json-check and fuzz-json; compiled once per state of the sources."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler on this machine")

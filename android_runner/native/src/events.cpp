@@ -63,6 +63,17 @@ Event& Event::flag(std::string_view name, bool value) {
   return *this;
 }
 
+Event& Event::numbers(std::string_view name, const std::vector<std::int64_t>& values) {
+  key(name);
+  line_ += '[';
+  for (const std::int64_t value : values) {
+    if (line_.back() != '[') line_ += ',';
+    append_number(line_, value);
+  }
+  line_ += ']';
+  return *this;
+}
+
 std::string_view Event::finish() {
   line_ += "}\n";
   return line_;

@@ -17,6 +17,7 @@ class Event {
   Event& add(std::string_view name, std::string_view value);
   Event& add(std::string_view name, const std::vector<std::string>& values);
   Event& flag(std::string_view name, bool value);
+  Event& numbers(std::string_view name, const std::vector<std::int64_t>& values);
 
   // The whole line with its end.
   std::string_view finish();
