@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from android_runner.native_calibration import SCRIPT, NativeCalibration
-from harness.errors import ErrorClass
+from harness.errors import ErrorClass, Permanent
 from harness.model import ErrorInfo, Measured, Reading, Step, Unavailable
 from harness.selftest import native
 from harness.selftest.checks import Check, was_run
 from harness.selftest.runs import Seen
+from harness.supply import calibration
 from tests.unit.android_runner import samples
 from tests.unit.selftest.test_judges import seen as stored
 
@@ -164,6 +165,13 @@ def test_every_run_has_a_script_of_its_own() -> None:
     scripts = [workload.env[SCRIPT] for workload in native.workloads().values()]
     assert len(set(scripts)) == len(scripts) == len(native.DEATHS) + 2
     assert {json.loads(script).get("die") for script in scripts} >= {death.how for death in native.DEATHS.values()}
+
+
+@pytest.mark.parametrize("abi", ["riscv64", "armeabi-v7a"])
+def test_a_phone_of_another_type_is_told_that_nothing_is_built_for_it(abi: str) -> None:
+    with pytest.raises(Permanent, match=abi) as caught:
+        calibration.build_native(abi)
+    assert caught.value.error_class is ErrorClass.RUNNER_MISSING
 
 
 # --- the adapter ------------------------------------------------------------------------------------------------------
