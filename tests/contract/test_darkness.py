@@ -106,6 +106,7 @@ class Farm:
                 keeper=keeper,
                 open_agent=lambda _: self.agent,
                 build_for=calibration.build,
+                native_for=calibration.build_native,
                 model=calibration.model(),
                 work_dir=self.folder,
                 cancel=self.cancel,

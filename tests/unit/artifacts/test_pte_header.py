@@ -31,7 +31,7 @@ def test_a_real_program() -> None:
         "get_max_seq_len": 256,
         "get_max_context_len": 256,
         "get_n_layers": 2,
-        "get_n_weights": 361_088,
+        "get_n_weights": 426_624,
         "get_bos_id": 0,
         "get_eos_ids": 0,
         "use_kv_cache": 1,
@@ -56,7 +56,7 @@ def test_a_checked_program(tmp_path: Path) -> None:
     found = check_model(files.model(REAL, format="pte"), tmp_path, tmp_path / "cache")
     assert found.artifact.files[0].name == "model.pte"
     assert (found.vocabulary_size, found.context_length, found.layer_count) == (512, 256, 2)
-    assert found.parameter_count == 361_088
+    assert found.parameter_count == 426_624
     assert "forward" in found.methods
 
 

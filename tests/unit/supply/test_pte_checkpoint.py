@@ -21,7 +21,7 @@ from harness.supply.pte_shape import family_weights, of_family
 
 from . import hf_folder
 
-TINY = HIDDEN["farm-tiny"]
+TINY = dataclasses.replace(HIDDEN["farm-tiny"], tied=True)
 FUSED = dataclasses.replace(TINY, architecture="phi3", tied=False, kv_heads=4)
 
 
