@@ -18,9 +18,9 @@ INTERNAL_OHM = 0.09
 CHARGER_W = {"none": 0.0, "usb": 2.5, "ac": 18.0}
 """Power a source can give: a USB 2 port (500 mA at 5 V) and a fast charger."""
 
-HYSTERESIS_C = 2.0
+HYSTERESIS_C = 5.0
 """How much cooler than a trip point a zone must be for its cap to be lifted (`hysteresis` of a trip in the kernel's
-device tree binding for thermal zones, whose own example has 2 °C)."""
+device tree binding for thermal zones). As on phones whose cap does not flicker with every pause of the load."""
 
 _MAX_STEP_S = 0.25
 _STEPS_PER_LAG = 20

@@ -63,7 +63,7 @@ def _fall(cap: Trace, others: Sequence[Trace], length: float) -> CapFall | None:
     full = False
     for number, (at, value) in enumerate(samples):
         gone = _unplugged(at, samples[number + 1][0] if number + 1 < len(samples) else length, step, others)
-        if value < most and full and _held(samples[number:], most):
+        if value < most and full and _held(samples[number:], most, step):
             before = samples[number - 1][0] if number else at
             lowest = min(later for _, later in samples[number:])
             what = f"the cap of {site} fell from {most:.0f} to {lowest:.0f} {cap.channel.unit}"
@@ -75,10 +75,11 @@ def _fall(cap: Trace, others: Sequence[Trace], length: float) -> CapFall | None:
     return None
 
 
-def _held(samples: Sequence[tuple[float, float]], most: float) -> bool:
-    """Whether the cap is seen below `most` for HELD_S from the first sample on."""
+def _held(samples: Sequence[tuple[float, float]], most: float, step: float) -> bool:
+    """Whether the cap is below `most` for HELD_S: as a rule it fell half a sampling step before the first sample that
+    shows it, and rose half a step after the last one."""
     low = [at for at, _ in takewhile(lambda sample: sample[1] < most, samples)]
-    return low[-1] - low[0] >= HELD_S
+    return low[-1] - low[0] + step >= HELD_S
 
 
 def _unplugged(at: float, until: float, step: float, others: Sequence[Trace]) -> bool:
