@@ -157,7 +157,8 @@ def test_a_phone_that_stays_away_does_not_stop_the_others(
     rows = farm.rows()
     assert [row["repeat"] for row in rows if row["device"] == STEADY and row["status"] == "measured"] == [1, 2]
     (lost,) = (row for row in rows if row["device"] == FRAIL)
-    assert lost["status"] == "failed" and lost["error"]["class"] == "device_lost"
+    # adb may show a phone that has just gone as offline before it forgets it.
+    assert lost["status"] == "failed" and lost["error"]["class"] in ("device_lost", "device_offline")
     farm.program = ["-m", "harness"]
     open_when_back(lab, FRAIL)
     farm("resume").expect(1)
