@@ -39,6 +39,7 @@ LIMIT_S = 600.0
 PORT = 21_987
 VOCABULARY = 49_152
 RUNTIME = "llama.cpp"
+EVENTS = "/data/local/tmp/bench/events.jsonl"
 T = TypeVar("T")
 
 
@@ -89,11 +90,14 @@ class Rivals:
             "model": {"path": self._model},
             "workload": {"prompt": token_ids(self._chosen.prompt, VOCABULARY), **workload},
             "threads": self._chosen.threads,
+            # A file, as in a job of farm: a line through adb costs more than a token of a small model.
+            "output": EVENTS,
         }
         path = self._folder / "request.json"
         path.write_text(json.dumps(request), encoding="utf-8")
-        said = self._call(f"{self._own}/farm-runner", pushed(self._serial, path))
-        return [json.loads(line) for line in said.splitlines()]
+        adb(self._serial, "shell", f"rm -f {EVENTS}")
+        self._call(f"{self._own}/farm-runner", pushed(self._serial, path))
+        return [json.loads(line) for line in adb(self._serial, "shell", f"cat {EVENTS}").stdout.splitlines()]
 
     def own_rates(self) -> dict[str, float]:
         """Prefill and decode in tokens per second."""
