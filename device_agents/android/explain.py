@@ -44,7 +44,8 @@ def explain(server: AdbServer, serial: str, said: str, doing: str) -> Transient 
             advice="disconnect one of them, or reach one of them over Wi-Fi",
             device=serial,
         )
-    if "offline" in low or state in ("offline", "connecting", "authorizing"):
+    # The state is the newer word: a phone that is gone by now was offline only on its way out.
+    if ("offline" in low and state != "absent") or state in ("offline", "connecting", "authorizing"):
         return Transient(
             f"{serial}: the phone is offline ({doing})",
             error_class=ErrorClass.DEVICE_OFFLINE,

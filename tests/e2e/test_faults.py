@@ -140,7 +140,7 @@ def test_a_phone_that_stays_away_does_not_stop_the_others(
         gate(lab, phone, GATE, open_=phone == STEADY)
     impatient = (
         "from harness import limits, schedule, session\n"
-        "limits.RECOVERY_S = session.LINK_PATIENCE_S = schedule.RETURN_PATIENCE_S = 1.0\n"
+        "limits.RECOVERY_S = session.LINK_PATIENCE_S = schedule.RETURN_PATIENCE_S = 3.0\n"
         "from harness.cli.main import main\n"
         "main()\n"
     )
@@ -157,8 +157,7 @@ def test_a_phone_that_stays_away_does_not_stop_the_others(
     rows = farm.rows()
     assert [row["repeat"] for row in rows if row["device"] == STEADY and row["status"] == "measured"] == [1, 2]
     (lost,) = (row for row in rows if row["device"] == FRAIL)
-    # adb may show a phone that has just gone as offline before it forgets it.
-    assert lost["status"] == "failed" and lost["error"]["class"] in ("device_lost", "device_offline")
+    assert lost["status"] == "failed" and lost["error"]["class"] == "device_lost"
     farm.program = ["-m", "harness"]
     open_when_back(lab, FRAIL)
     farm("resume").expect(1)
