@@ -98,6 +98,7 @@ class Figures:
         problem: set when the output is not a measurement.
         token_times: (device uptime in seconds, tokens since the one before), ascending; 0 tokens where a request begins
             to generate. Empty where the tokens have no place on the device's clock.
+        stamps: "ready", "requested", "answered" as in `RunOutput`, where the tool itself tells them.
     """
 
     metrics: Mapping[str, Reading]
@@ -105,6 +106,7 @@ class Figures:
     reported: Mapping[str, Any] = field(default_factory=dict)
     problem: Problem | None = None
     token_times: tuple[tuple[float, int], ...] = ()
+    stamps: Mapping[str, float] = field(default_factory=dict)
 
 
 class RunnerAdapter(Protocol):

@@ -53,7 +53,16 @@ def figures_of(events: bytes, workload: Workload, ended: Problem | None) -> Figu
         (later - earlier) / _NS_PER_MS for turn in record.turns for earlier, later in itertools.pairwise(turn.tokens)
     )
     token_times = tuple((at / 1e9, int(place > 0)) for turn in record.turns for place, at in enumerate(turn.tokens))
-    return Figures(metrics, itl_ms, reported, token_times=token_times)
+    return Figures(metrics, itl_ms, reported, token_times=token_times, stamps=_stamps(record))
+
+
+def _stamps(record: Record) -> dict[str, float]:
+    """Device uptimes in seconds, as an outside observer would stamp them: ready for requests; and of a single one, when
+    it was made and answered."""
+    found = {"ready": count(record.load_end, "t")}
+    if len(record.turns) == 1 and record.turns[0].tokens:
+        found |= {"requested": record.turns[0].prefill_begin, "answered": record.turns[0].tokens[-1]}
+    return {name: at / 1e9 for name, at in found.items() if at is not None}
 
 
 def _problem(record: Record, workload: Workload, ended: Problem | None) -> Problem | None:

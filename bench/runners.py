@@ -1,17 +1,19 @@
 """The runner of our own against the stock tools: the same model, the same work, one process after the other.
 
 `farm-runner` with llama.cpp's library and llama.cpp's own programs, all from one package, on one virtual phone. Decode
-and prefill rate against llama-bench, time to first token against llama-server; they alternate, and each value is the
-median over the rounds of the ratio of two neighbours. The runner's own cost per token is what passes between a token
-and the next besides the library's work and choosing the token over the vocabulary.
+and prefill rate against llama-bench, time to first token against llama-server. A shared machine changes its speed by
+half from one second to another: so many processes of about a second alternate, each is compared with its neighbour, and
+the value is the median of these ratios with the interval of that median. The runner's own cost per token is what passes
+between a token and the next besides the library's work and choosing the token over the vocabulary.
 
-Asked (the project's own limits): rates and time to first token within 2 %, own cost at most 20 µs per token.
+Asked (the project's own limits): rates and time within 2 %, own cost at most 20 µs per token.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import shlex
 import statistics
 import subprocess
@@ -23,7 +25,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from adbutils import adb_path
 from common import Finding, adb, finding, lab, main, say
@@ -40,7 +42,10 @@ PORT = 21_987
 VOCABULARY = 49_152
 RUNTIME = "llama.cpp"
 EVENTS = "/data/local/tmp/bench/events.jsonl"
-T = TypeVar("T")
+RESAMPLES = 2000
+
+Figures = dict[str, float]
+"""Of one process, by name."""
 
 
 def pushed(serial: str, what: Path) -> str:
@@ -99,11 +104,14 @@ class Rivals:
         self._call(f"{self._own}/farm-runner", pushed(self._serial, path))
         return [json.loads(line) for line in adb(self._serial, "shell", f"cat {EVENTS}").stdout.splitlines()]
 
-    def own_rates(self) -> dict[str, float]:
+    def own_rates(self) -> Figures:
         """Prefill and decode in tokens per second."""
         gen = self._chosen.gen
         events = self.own({"kind": "throughput", "gen_tokens": gen, "repeats": self._chosen.repeats})
-        prefill, decode, kind, begun, tokens = [], [], "", 0, []
+        prefill: list[float] = []
+        decode: list[float] = []
+        kind, begun = "", 0
+        tokens: list[int] = []
         for event in events:
             if event["event"] == "turn":
                 kind, tokens = event["what"], []
@@ -120,7 +128,7 @@ class Rivals:
                 self.own_cost_us.append(besides / gen / 1e3)
         return {"prefill": statistics.median(prefill), "decode": statistics.median(decode)}
 
-    def bench_rates(self) -> dict[str, float]:
+    def bench_rates(self) -> Figures:
         """The same by llama-bench."""
         words = ["-m", self._model, "-o", "jsonl"]
         words += ["-p", str(self._chosen.prompt), "-n", str(self._chosen.gen), "-r", str(self._chosen.repeats)]
@@ -133,8 +141,8 @@ class Rivals:
                 rates[name] = count / statistics.median(row["samples_ns"]) * 1e9
         return rates
 
-    def own_ttft(self) -> float:
-        """Median milliseconds from the request to its first token, over several requests of one process."""
+    def own_ttft(self) -> Figures:
+        """Milliseconds from a request to its first token."""
         found: list[float] = []
         begun = 0
         for event in self.own({"kind": "sustained", "gen_tokens": 2, "seconds": self._chosen.seconds}):
@@ -142,9 +150,10 @@ class Rivals:
                 begun = event["t"]
             elif event["event"] == "token" and event["index"] == 0:
                 found.append((event["t"] - begun) / 1e6)
-        return _median(found)
+        # The first request of a process touches memory that the others find there.
+        return {"ttft": statistics.median(found[1:] or found)}
 
-    def server_ttft(self) -> float:
+    def server_ttft(self) -> Figures:
         """The same by llama-server's own timings."""
         words = ["-m", self._model, "--host", "127.0.0.1", "--port", str(PORT), "-np", "1"]
         words += ["-t", str(self._chosen.threads), "-c", str(self._chosen.prompt + 256)]
@@ -158,10 +167,11 @@ class Rivals:
         try:
             self._await(server)
             until = time.monotonic() + self._chosen.seconds
+            self._request()
             found = [self._request()]
             while time.monotonic() < until:
                 found.append(self._request())
-            return _median(found)
+            return {"ttft": statistics.median(found)}
         finally:
             adb(self._serial, "shell", "pkill -KILL llama-server")
             server.wait()
@@ -196,12 +206,7 @@ class Rivals:
         raise Permanent("llama-server gave no timings", error_class=ErrorClass.OUTPUT_GARBAGE)
 
 
-def _median(found: Sequence[float]) -> float:
-    # The first request of a process touches memory that the others find there.
-    return statistics.median(found[1:] or found)
-
-
-def neighbours(rounds: int, one: Callable[[], T], other: Callable[[], T]) -> list[tuple[T, T]]:
+def neighbours(rounds: int, one: Callable[[], Figures], other: Callable[[], Figures]) -> list[tuple[Figures, Figures]]:
     """What both gave, round by round: A B, then B A."""
     found = []
     for number in range(rounds):
@@ -210,8 +215,22 @@ def neighbours(rounds: int, one: Callable[[], T], other: Callable[[], T]) -> lis
             found.append((one(), second))
         else:
             found.append((one(), other()))
-        say(f"  round {number + 1} of {rounds}: {found[-1]}")
+        own, stock = found[-1]
+        told = (f"{name} {own[name]:.4g} / {stock[name]:.4g}" for name in own)
+        say(f"  round {number + 1} of {rounds}: {', '.join(told)}")
     return found
+
+
+def compared(what: str, name: str, rounds: Sequence[tuple[Figures, Figures]]) -> list[Finding]:
+    """Median of the ratios of neighbours with the interval (95 %) of that median, and its distance from 1."""
+    ratios = [own[name] / stock[name] for own, stock in rounds]
+    drawing = random.Random(1)
+    drawn = sorted(statistics.median(drawing.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+    value = statistics.median(ratios)
+    return [
+        Finding(what, value, "×", drawn[int(RESAMPLES * 0.025)], drawn[int(RESAMPLES * 0.975)]),
+        finding("  distance from 1", [abs(value - 1)], "", limit=SHARE),
+    ]
 
 
 def program(chosen: argparse.Namespace) -> list[Finding]:
@@ -221,31 +240,24 @@ def program(chosen: argparse.Namespace) -> list[Finding]:
         rivals = Rivals(info.phones[0], model, Path(folder), chosen)
         rates = neighbours(chosen.rounds, rivals.own_rates, rivals.bench_rates)
         ttft = neighbours(chosen.rounds, rivals.own_ttft, rivals.server_ttft)
-    found: list[Finding] = []
-    for name in ("decode", "prefill"):
-        values = [own[name] / stock[name] for own, stock in rates]
-        found += _within(f"{name} rate: own / llama-bench", values)
-    found += _within("time to first token: own / llama-server", [own / stock for own, stock in ttft])
-    found.append(finding("own cost per token", rivals.own_cost_us, "µs", limit=OWN_COST_US))
-    return found
-
-
-def _within(what: str, values: Sequence[float]) -> list[Finding]:
-    """The ratio, and its distance from 1 against the limit."""
-    away = abs(statistics.median(values) - 1)
-    return [finding(what, values), finding("  distance from 1", [away], "", limit=SHARE)]
+    return [
+        *compared("decode rate: own / llama-bench", "decode", rates),
+        *compared("prefill rate: own / llama-bench", "prefill", rates),
+        *compared("time to first token: own / llama-server", "ttft", ttft),
+        finding("own cost per token", rivals.own_cost_us, "µs", limit=OWN_COST_US),
+    ]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Options of this program."""
     parser.add_argument("--family", default="SmolLM2-135M", help="[default: SmolLM2-135M]")
     parser.add_argument("--quant", default="Q4_K_M", help="[default: Q4_K_M]")
-    parser.add_argument("--prompt", type=int, default=256, help="prompt tokens  [default: 256]")
-    parser.add_argument("--gen", type=int, default=128, help="generated tokens  [default: 128]")
+    parser.add_argument("--prompt", type=int, default=48, help="prompt tokens  [default: 48]")
+    parser.add_argument("--gen", type=int, default=16, help="generated tokens  [default: 16]")
     parser.add_argument("--threads", type=int, default=1, help="[default: 1]")
-    parser.add_argument("--repeats", type=int, default=3, help="repetitions in one process  [default: 3]")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of requests in one process  [default: 6]")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of each comparison  [default: 7]")
+    parser.add_argument("--repeats", type=int, default=1, help="repetitions in one process  [default: 1]")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of requests in one process  [default: 0.6]")
+    parser.add_argument("--rounds", type=int, default=80, help="rounds of each comparison  [default: 80]")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     }
     figures = context.adapter.parse(request, run)
     state.provenance["reported"] = dict(figures.reported)
+    state.provenance["stamps"] = {**figures.stamps, **output.stamps}
     asked = state.where.cpus if state.where else None
     verdict = judge_placement(asked, output.placement, parse_placements(samples))
     state.provenance["placement"] = where_it_ran(verdict, output.placement, state.condition_texts, figures.reported)
@@ -195,5 +196,6 @@ def _raise_problem(figures: Figures, output: JobOutput, limit_s: float) -> None:
 def _tail(run: RunOutput) -> str:
     parts = [run.stderr[-LOG_TAIL_BYTES:]]
     if not run.stderr.strip():
-        parts = [run.stdout[-LOG_TAIL_BYTES:]]
+        # A runner that was killed leaves empty lines there.
+        parts = [run.stdout.rstrip(b"\n")[-LOG_TAIL_BYTES:]]
     return b"".join(parts).decode("utf-8", "replace")

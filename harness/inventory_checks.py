@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from harness.inventory_yaml import Document, Path, Problem, Value, dotted, quoted
-from harness.model import Inventory
+from harness.model import Inventory, ids_meant
 
 _SECTIONS = ("devices", "models", "runners")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -302,7 +302,7 @@ def _suites(top: Mapping[str, Value], _: FilePath) -> _Findings:
             for index, name in enumerate(named):
                 if not isinstance(name, str):
                     continue
-                if name not in known:
+                if name not in known and not (kind == "model" and ids_meant(name, known)):
                     yield (*path, key, index), _undefined(kind, name, known)
                 elif name in named[:index]:
                     yield (*path, key, index), f"{quoted(name)} is listed twice"

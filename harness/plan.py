@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from harness.analysis.repeats import AUTO_LEAST
@@ -26,7 +26,9 @@ from harness.model import (
     Runner,
     RunnerBuild,
     Step,
+    Suite,
     Workload,
+    ids_meant,
 )
 
 
@@ -84,8 +86,15 @@ def check_selection(inventory: Inventory, selection: Selection) -> None:
     for kind, option, asked, have in known:
         names = list(have)
         for name in asked:
-            if name not in names:
+            if name not in names and not (kind == "model" and ids_meant(name, names)):
                 raise UsageError(_unknown(kind, option, name, names))
+
+
+def models_of(inventory: Inventory, asked: Sequence[str], suite: Suite) -> tuple[Model, ...]:
+    """Models that `asked` for names, else those of the suite, in the inventory's order."""
+    ids = [model.id for model in inventory.models]
+    wanted = {name for pattern in asked or suite.models or ("*",) for name in ids_meant(pattern, ids)}
+    return tuple(model for model in inventory.models if model.id in wanted)
 
 
 def _unknown(kind: str, option: str, name: str, names: list[str]) -> str:
@@ -216,8 +225,7 @@ def build(
     """
     suite = inventory.suites[selection.suite]
     repeats = selection.repeats or (AUTO_LEAST if suite.repeats == "auto" else suite.repeats)
-    wanted = selection.models or suite.models
-    models = [model for model in inventory.models if not wanted or model.id in wanted]
+    models = models_of(inventory, selection.models, suite)
     runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]
     cases: list[PlannedCase] = []
     for device in devices:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from harness.cli.main import Context
-from harness.errors import FarmError, UsageError
+from harness.errors import ErrorClass, FarmError, UsageError
 
 if TYPE_CHECKING:
     from harness.inventory import LoadedInventory
-    from harness.model import Attached, Inventory
+    from harness.model import Attached, ErrorInfo, Inventory, ModelFile
 
 MIN_FREE_BYTES = 2_000_000_000
 """Free disk for the database and fetched samples of a night."""
@@ -91,7 +91,7 @@ def _examine(context: Context, *, prove_power: bool) -> Iterator[Finding]:
                 yield Finding(*row)
         for row in power_check.energy_rows(context, loaded.inventory, devices):
             yield Finding(*row)
-        yield from _files(loaded)
+        yield from model_files(loaded)
     elif prove_power:
         yield Finding("USB power", "problem", "not tried: there is no valid inventory", "name each phone's port there")
 
@@ -172,18 +172,33 @@ def _entries(loaded: LoadedInventory, attached: tuple[Attached, ...]) -> Iterato
             yield Finding(device.serial, "warning", "is in no device entry", "farm init drafts an entry")
 
 
-def _files(loaded: LoadedInventory) -> Iterator[Finding]:
+def model_files(loaded: LoadedInventory) -> Iterator[Finding]:
     from harness.cli import compose
     from harness.model import ErrorInfo
+    from harness.plan import models_of
 
     assets = compose.check_assets(
         loaded.inventory.models, loaded.inventory.runners, loaded.path.resolve().parent, fetch=False
     )
+    suite = loaded.inventory.suites.get("standard")
+    usual = {model.id for model in models_of(loaded.inventory, (), suite)} if suite else set(assets.models)
+    unmade = [name for name, found in assets.models.items() if name not in usual and _is_missing(found)]
+    if unmade:
+        text = f"{len(unmade)} that only other suites than standard need are not here (farm models list)"
+        yield Finding("other models", "warning", text, "farm models make --family F --quant Q, or fetch, or copy them")
     for kind, checked in (("model", assets.models), ("runner", assets.runners)):
         for name, found in checked.items():
+            if name in unmade:
+                continue
             if isinstance(found, ErrorInfo):
                 yield Finding(f"{kind} {name}", "problem", found.message, found.advice)
             else:
                 yield Finding(
                     f"{kind} {name}", "ok", f"{found.artifact.size / 1e6:.1f} MB, {found.artifact.sha256[:12]}"
                 )
+
+
+def _is_missing(found: ModelFile | ErrorInfo) -> bool:
+    from harness.model import ErrorInfo
+
+    return isinstance(found, ErrorInfo) and found.error_class == ErrorClass.MODEL_MISSING.value

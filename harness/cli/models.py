@@ -109,14 +109,20 @@ def _asked(families: tuple[str, ...], quants: tuple[str, ...]) -> list[tuple[str
 
 
 def _of_inventory(context: Context) -> list[tuple[str, str]]:
-    """Shape and quantisation of every file that the inventory expects in models/ under the name it would be made by."""
+    """Shape and quantisation of every file in models/ that the inventory's suite `standard` (all models, where there is
+    none) expects under the name it would be made by."""
     from harness.cli.compose import inventory_if_any
+    from harness.plan import models_of
     from harness.supply.families import ASKED_QUANTS, FAMILIES, HIDDEN, QUANTS
     from harness.supply.models import file_name
     from harness.supply.pte_forms import FORMS
 
     loaded = inventory_if_any(context)
-    expected = {model.path for model in loaded.inventory.models} if loaded else set()
+    if loaded is None:
+        return []
+    suite = loaded.inventory.suites.get("standard")
+    models = models_of(loaded.inventory, (), suite) if suite else loaded.inventory.models
+    expected = {model.path for model in models}
     return [
         (family, quant)
         for family in (*FAMILIES, *HIDDEN)

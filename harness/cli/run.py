@@ -29,7 +29,7 @@ def _selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--tier", "tiers", multiple=True, help="Tier; may be repeated.  [default: all]"),
         click.option("--device", "devices", multiple=True, help="Device id; may be repeated."),
-        click.option("--model", "models", multiple=True, help="Model id; may be repeated."),
+        click.option("--model", "models", multiple=True, help="Model id, or a pattern (smollm2-*); may be repeated."),
         click.option("--runner", "runners", multiple=True, help="Runner id; may be repeated."),
         click.option("--suite", default="standard", show_default=True, help="Suite of the inventory."),
         click.option("--repeats", type=click.IntRange(min=1), help="Repetitions of each case.  [default: the suite's]"),
@@ -53,7 +53,7 @@ class Prepared:
 
 def _prepare(context: Context, selection: Selection, *, fetch: bool) -> Prepared:
     from harness.cli import compose
-    from harness.plan import build, check_selection, resolve_devices, select_devices
+    from harness.plan import build, check_selection, models_of, resolve_devices, select_devices
 
     loaded = compose.load_inventory(context)
     inventory = loaded.inventory
@@ -63,8 +63,7 @@ def _prepare(context: Context, selection: Selection, *, fetch: bool) -> Prepared
     what = ", ".join((*(f"tier {tier}" for tier in selection.tiers), *selection.devices)) or "any tier"
     devices = compose.require_usable(what, chosen, attached)
     suite = inventory.suites[selection.suite]
-    wanted = selection.models or suite.models
-    models = [model for model in inventory.models if not wanted or model.id in wanted]
+    models = models_of(inventory, selection.models, suite)
     runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]
     fitting = [runner for runner in runners if any(_could_fit(runner.platform, runner.abi, each) for each in devices)]
     assets = compose.check_assets(models, fitting, loaded.path.resolve().parent, fetch=fetch)

@@ -37,6 +37,7 @@ from harness.model.inventory import (
     Tier,
     UsbPort,
     Workload,
+    ids_meant,
 )
 from harness.model.results import (
     CaseResult,
@@ -112,4 +113,5 @@ __all__ = [
     "UsbPort",
     "Workload",
     "WorkloadKind",
+    "ids_meant",
 ]

@@ -6,8 +6,9 @@ Plain dataclasses; pydantic validates YAML into them at the edge (`harness.inven
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
@@ -202,6 +203,11 @@ class Workload:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+def ids_meant(pattern: str, ids: Iterable[str]) -> tuple[str, ...]:
+    """Those of `ids` that an id, or a pattern of ids with * and ?, means."""
+    return tuple(name for name in ids if fnmatchcase(name, pattern.replace("[", "[[]")))
+
+
 @dataclass(frozen=True, slots=True)
 class Suite:
     """What a run measures.
@@ -209,7 +215,7 @@ class Suite:
     Args:
         workloads: names of workloads.
         repeats: exact count, or "auto": 5 to 15, until the interval of the median is within 2 % of it.
-        models: ids that the suite is limited to; empty: every model of the inventory.
+        models: ids, or patterns of ids, that the suite is limited to; empty: every model of the inventory.
         warm_up: whether the first repetition of a case is shown but does not count.
     """
 

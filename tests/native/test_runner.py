@@ -6,11 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from android_runner.runner_events import read
 
 VOCABULARY = 97
 PROMPT = [5, 9, 2]
@@ -284,6 +287,53 @@ def test_capabilities_are_told_without_a_request(runner: Runner) -> None:
     done = subprocess.run([runner.program, "--capabilities"], capture_output=True, check=True, timeout=60)
     (event,) = events_of(done.stdout)
     assert (event["event"], event["contract"], event["runtime"]) == ("capabilities", "1.0", "scripted")
+
+
+def test_standard_output_that_is_a_file_holds_the_events_alone(runner: Runner) -> None:
+    path = runner.folder / "request.json"
+    path.write_text(
+        json.dumps(runner.request({"kind": "sustained", "prompt": PROMPT, "gen_tokens": 40, "seconds": 0.2}))
+    )
+    to = runner.folder / "stdout"
+    with to.open("wb") as out:
+        subprocess.run([runner.program, str(path)], stdout=out, stderr=subprocess.PIPE, check=True, timeout=60)
+    written = to.read_bytes()
+    events = events_of(written)
+    assert (events[0]["event"], events[-1]["event"]) == ("start", "end")
+    # More than is mapped at a time, and nothing after the last event.
+    assert len(written) > 3 * 16384 and written.endswith(b"}\n")
+    assert events[-1]["tokens"] == names(events).count("token")
+
+
+def test_an_event_that_is_larger_than_what_is_mapped(runner: Runner) -> None:
+    to = runner.folder / "events"
+    name = "x" * 40_000
+    runner.model.write_text(json.dumps({"vocabulary": VOCABULARY, "context": 64, "name": name}))
+    runner.run(runner.request(output=str(to)))
+    events = events_of(to.read_bytes())
+    assert [event["model"] for event in events if event["event"] == "load_end"] == [name]
+    assert events[-1]["event"] == "end"
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5, 7, 11, 30, 100, 300, 1000])
+def test_what_a_killed_runner_leaves_in_a_file_is_whole(runner: Runner, after: int) -> None:
+    to = runner.folder / "events"
+    workload = {"kind": "sustained", "prompt": PROMPT, "gen_tokens": 20, "seconds": 60}
+    process = runner.start(runner.request(workload, output=str(to)))
+    until = time.monotonic() + 60
+    while time.monotonic() < until and (not to.exists() or to.read_bytes().count(b"}\n") < after):
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    lines = to.read_bytes().split(b"\n")
+    written = [line for line in lines if line]
+    # Only the last line may be torn; empty ones follow it, and none stands between.
+    assert lines[: len(written)] == written and len(written) >= after
+    whole = [json.loads(line) for line in written[: max(after, len(written) - 1)]]
+    assert whole[0]["event"] == "start"
+    record = read(to.read_bytes())
+    assert record.generated >= names(whole).count("token") and record.end is None and not record.wrong
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 5, 7, 11, 30, 100, 300, 1000])

@@ -28,6 +28,7 @@
 #include "clock.h"
 #include "events.h"
 #include "failure.h"
+#include "fatal.h"
 #include "memory.h"
 
 namespace farm {
@@ -98,7 +99,6 @@ class CalibrationBackend final : public Backend {
     if (request.load_mode != LoadMode::kMmap || !request.kv_type.empty() || request.gpu_layers > 0) {
       throw Failure(failure_class::kOptionUnsupported, "the calibration runtime maps its model and has no cache");
     }
-    output_ = request.output;
     script_ = parse_script(std::getenv("FARM_SCRIPT"));
     logits_.assign(kVocabulary, 0.0f);
     // Its pages are there before the base is noted.
@@ -195,8 +195,8 @@ class CalibrationBackend final : public Backend {
       seed = seed * 1103515245u + 12345u;
       garbage += static_cast<char>(seed >> 16 & 255);
     }
-    const int to = output_ == "-" ? STDOUT_FILENO : open(output_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-    if (to < 0 || ::write(to, garbage.data(), garbage.size()) < 0) std::abort();
+    if (process_events() == nullptr) std::abort();
+    process_events()->write_last(garbage);
   }
 
   // More than the kernel gives under a limit: the allocation itself fails, as it would on a full phone.
@@ -207,22 +207,21 @@ class CalibrationBackend final : public Backend {
   }
 
   void tell_truth() noexcept {
+    if (process_events() == nullptr) return;
     try {
-      Events events(output_);
       Event truth("truth", uptime_ns());
       truth.add("load_ns", load_ns_).add("first_begun_ns", first_begun_ns_).numbers("taken_ns", ends_);
       truth.add("between_ns", between_ns_).add("late_max_ns", late_max_ns_);
       truth.add("base_anon_bytes", base_.rss_anon).add("base_file_bytes", base_.rss_file);
       truth.add("anon_bytes", script_.anon_bytes).add("file_bytes", file_bytes_);
       truth.add("storage_bytes", storage_bytes_).add("major_faults", major_faults_);
-      events.write(truth);
+      process_events()->write(truth);
     } catch (const std::exception&) {
       // The run is whole; that it has no truth is seen by whoever looks for it.
     }
   }
 
   Script script_;
-  std::string output_;
   std::vector<float> logits_;
   ProcessMemory base_;
   std::thread memory_;

@@ -1,6 +1,6 @@
 // A runtime without a model: its "model" file is a JSON text that says how it behaves. For the tests of everything else.
 //
-//   {"vocabulary": 97, "context": 64, "fail": {"at": "load" | "take", "after": COUNT, "as": CLASS | "nan" | "throw" | "bad_alloc" | "fatal"}}
+//   {"vocabulary": 97, "context": 64, "name": "what load_end calls the model", "fail": {"at": "load" | "take", "after": COUNT, "as": CLASS | "nan" | "throw" | "bad_alloc" | "fatal"}}
 //
 // The likeliest next token depends on every token taken since the last reset, so that a lost or doubled one shows.
 #include <fstream>
@@ -34,7 +34,9 @@ class ScriptedBackend final : public Backend {
     loaded.vocabulary = static_cast<int>(integer(script, "vocabulary", 97));
     loaded.context = request.context > 0 ? request.context : static_cast<int>(integer(script, "context", 4096));
     loaded.end_tokens = {0};
-    loaded.model = "scripted";
+    const auto name = script.find("name");
+    const std::string* named = name == script.end() ? nullptr : name->second.text();
+    loaded.model = named == nullptr ? "scripted" : *named;
     logits_.assign(static_cast<std::size_t>(loaded.vocabulary), 0.0f);
     read_failure(script);
     if (fail_at_ == "load") fail();

@@ -13,7 +13,7 @@
 namespace farm {
 namespace {
 
-Events* fatal_events = nullptr;
+Events* the_events = nullptr;
 
 #if !defined(__SANITIZE_ADDRESS__)
 
@@ -36,7 +36,7 @@ char* put_text(char* end, const char* text) {
 }
 
 void crashed(int signal) {
-  if (fatal_events != nullptr) {
+  if (the_events != nullptr) {
     char line[256];
     char* const end = line + sizeof line;
     char* at = put_text(end, "\"}\n");
@@ -44,8 +44,7 @@ void crashed(int signal) {
     at = put_text(at, ",\"class\":\"crashed\",\"message\":\"signal ");
     at = put_number(at, uptime_ns());
     at = put_text(at, "{\"event\":\"error\",\"t\":");
-    [[maybe_unused]] const ssize_t written =
-        write(fatal_events->descriptor(), at, static_cast<std::size_t>(end - at));
+    the_events->write_last({at, static_cast<std::size_t>(end - at)});
   }
   // Back to what the system does by itself, which ends the process as if nobody had looked.
   std::signal(signal, SIG_DFL);
@@ -71,18 +70,16 @@ void tell_crashes() {
 #endif
 }
 
-void set_fatal_events(Events* events) { fatal_events = events; }
+void set_process_events(Events* events) { the_events = events; }
+
+Events* process_events() { return the_events; }
 
 void fatal(const char* klass, const std::string& message) {
   std::fprintf(stderr, "farm-runner: %s: %s\n", klass, message.c_str());
   std::fflush(stderr);
-  if (fatal_events != nullptr) {
-    try {
-      Event event("error", uptime_ns());
-      fatal_events->write(event.add("class", klass).add("message", message));
-    } catch (const Failure&) {
-      // The error stream has it.
-    }
+  if (the_events != nullptr) {
+    Event event("error", uptime_ns());
+    the_events->write_last(event.add("class", klass).add("message", message).finish());
   }
   // Not exit: threads of the runtime may hold what its destructors wait for.
   _exit(1);

@@ -7,8 +7,9 @@
 
 namespace farm {
 
-// Where `fatal` writes; null: the error stream only. The object must outlive every call of `fatal`.
-void set_fatal_events(Events* events);
+// Where `fatal` writes; null: the error stream only. The object must outlive every call of `fatal`, and the back end.
+void set_process_events(Events* events);
+Events* process_events();
 
 // From now on a signal that ends the process for a fault of its own (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT) leaves an
 // `error` event of class crashed; the process still ends by that signal. Not under a sanitizer, which reports better.

@@ -65,7 +65,7 @@ int measured(const char* path) {
   try {
     const farm::Request request = farm::parse_request(content_of(path));
     events = std::make_unique<farm::Events>(request.output);
-    farm::set_fatal_events(events.get());
+    farm::set_process_events(events.get());
     farm::tell_crashes();
     const std::unique_ptr<farm::Backend> backend = farm::make_backend();
     farm::run(request, *backend, *events);

@@ -107,6 +107,18 @@ def test_the_overhead_is_what_the_runtime_does_not_count() -> None:
     assert "framework_overhead" not in figures("stream", absent).reported
 
 
+def test_the_runner_tells_when_it_was_ready_asked_and_done() -> None:
+    stamps = figures("stream").stamps
+    assert stamps == {
+        "ready": times(STREAM, "load_end")[0] / 1e9,
+        "requested": times(STREAM, "prefill_begin")[0] / 1e9,
+        "answered": times(STREAM, "token")[-1] / 1e9,
+    }
+    # Of many requests no one stands for the run.
+    assert figures("sustained").stamps.keys() == {"ready"}
+    assert figures("throughput").stamps.keys() == {"ready"}
+
+
 def test_the_warm_up_of_throughput_counts_in_no_overhead() -> None:
     events = lines(RECORDED["throughput"])
     assert [event["what"] for event in events if event["event"] == "turn"] == ["prefill", "decode"]

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.doctor import model_files
 from harness.cli.main import main
+from harness.errors import UsageError
 from harness.inventory import json_schema, load, schema_text
+from harness.plan import Selection, check_selection, models_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -29,7 +32,7 @@ def test_the_schema_knows_every_section_and_forbids_others() -> None:
 def test_check_says_what_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--inventory", str(ROOT / "inventory.yaml"), "--json", "inventory", "check"])
     said = json.loads(capsys.readouterr().out)
-    assert (said["tiers"], said["models"]) == (3, 10)
+    assert (said["tiers"], said["models"]) == (3, 40)
     main(["--inventory", str(ROOT / "inventory.yaml"), "inventory", "check"])
     assert "no mistakes" in capsys.readouterr().out
 
@@ -56,3 +59,30 @@ def test_the_examples_of_the_documentation_are_a_good_inventory(tmp_path: Path) 
     path.write_text("version: 1\n" + "".join(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)), encoding="utf-8")
     inventory = load(path).inventory
     assert inventory.devices and inventory.models and inventory.runners and inventory.suites
+
+
+def test_models_that_only_other_suites_need_are_one_finding_of_the_doctor() -> None:
+    loaded = load(ROOT / "inventory.yaml")
+    standard = {model.id for model in models_of(loaded.inventory, (), loaded.inventory.suites["standard"])}
+    found = {finding.subject: finding for finding in model_files(loaded)}
+    named = {subject.removeprefix("model ") for subject in found if subject.startswith("model ")}
+    missing = [model for model in loaded.inventory.models if not (ROOT / (model.path or "")).is_file()]
+    others = [model.id for model in missing if model.id not in standard]
+    assert named >= standard
+    assert not named & set(others)
+    assert found["other models"].text.startswith(f"{len(others)} that only other suites than standard need")
+    assert found["other models"].level == "warning"
+
+
+def test_a_pattern_of_model_ids_means_all_that_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inventory = load(ROOT / "inventory.yaml").inventory
+    large = models_of(inventory, ("llama-*-q4_?",), inventory.suites["standard"])
+    assert [model.id for model in large] == ["llama-3.2-3b-q4_0"]
+    check_selection(inventory, Selection("standard", models=("llama-*",)))
+    with pytest.raises(UsageError, match=r"no model 'lama-\*'"):
+        check_selection(inventory, Selection("standard", models=("lama-*",)))
+    path = tmp_path / "lab.yaml"
+    path.write_text("version: 1\nworkloads: {w: {kind: stream}}\nsuites: {s: {workloads: [w], models: ['x[*']}}\n")
+    with pytest.raises(SystemExit):
+        main(["--inventory", str(path), "inventory", "check"])
+    assert 'model "x[*" is not defined' in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from harness.errors import UsageError
 from harness.inventory import MAX_BYTES, LoadedInventory, load
 from harness.model import AdbEndpoint, DeviceKind, Match, Platform, Targets, UsbPort, WorkloadKind
+from harness.plan import models_of
+from harness.supply.models import file_name
+from harness.supply.pte_forms import FORMS
 
 Load = Callable[[str | bytes], LoadedInventory]
 Complain = Callable[[str | bytes], list[str]]
@@ -86,7 +90,13 @@ def test_the_shipped_inventory_is_good() -> None:
         WorkloadKind.THROUGHPUT,
         WorkloadKind.STREAM,
     }
-    assert len(inventory.models) == 10
+    families = ("SmolLM2-135M", "SmolLM2-360M", "SmolLM-1.7B", "Phi-3-mini", "Llama-3.2-3B")
+    forms = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M", "Q4_0", *FORMS)
+    assert [(model.family, model.quant) for model in inventory.models] == [*itertools.product(families, forms)]
+    for model in inventory.models:
+        assert model.path == f"models/{file_name(model.family, model.quant)}"
+    standard = models_of(inventory, (), inventory.suites["standard"])
+    assert [(model.family, model.quant) for model in standard] == [*itertools.product(families[:2], forms[:5])]
 
 
 def test_all_mistakes_are_told_at_once_by_line(complaints: Complain) -> None:
