@@ -135,8 +135,8 @@ def proof_rows(context: Context, inventory: Inventory, devices: Iterable[Resolve
 
 
 def _proof_row(store: Store, keeper: LeaseKeeper, device: ResolvedDevice, agent: DeviceAgent) -> Row:
-    from device_agents.android.telemetry.samples import parse_samples
     from device_agents.charging import prove_port
+    from device_agents.samples import parse_samples
 
     usb, subject = device.entry.usb, f"USB power of {device.id}"
     assert usb is not None

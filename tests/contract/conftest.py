@@ -13,7 +13,7 @@ from device_agents.android.agent import AndroidAgent, sampler_text
 from device_agents.android.discovery import discover
 from device_agents.base import DeviceAgent
 from device_agents.local.agent import LocalAgent, discover_local
-from harness.model import AdbEndpoint
+from harness.model import AdbEndpoint, Lab
 from tests.lab.conftest import RunningLab, start_lab, virtual_lab
 
 __all__ = ["start_lab", "virtual_lab"]
@@ -34,7 +34,7 @@ def agent_of(lab: RunningLab, phone: str, monkeypatch: pytest.MonkeyPatch) -> An
         monkeypatch.setenv(name, value)
     serial = lab.info.phone(phone).serial
     found = [each for each in discover(AdbEndpoint()) if each.facts is not None and each.facts.identity == serial]
-    agent = open_agent(found[0], AdbEndpoint())
+    agent = open_agent(found[0], Lab())
     assert isinstance(agent, AndroidAgent)
     return agent
 
