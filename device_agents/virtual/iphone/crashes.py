@@ -152,7 +152,8 @@ def write_watchdog(phone: Iphone, victim: Process) -> Path:
             "details": [
                 f"[application<{victim.bundle}>:{victim.pid}] failed to terminate gracefully after 5.0s",
                 "<RBSTerminateContext| domain:10 code:0x8BADF00D explanation:scene-update watchdog transgression: "
-                f"application<{victim.bundle}>:{victim.pid} exhausted real (wall clock) time allowance of 10.00 seconds>",
+                f"application<{victim.bundle}>:{victim.pid} exhausted real (wall clock) time allowance of "
+                "10.00 seconds>",
             ],
         },
     )

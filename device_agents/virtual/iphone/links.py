@@ -42,3 +42,33 @@ class Links:
     def count(self, kind: str) -> int:
         with self._lock:
             return sum(1 for known, _ in self._open.values() if known == kind)
+
+
+class Fuse:
+    """Lets a number of pushed bytes pass, and then something happen: a cable that is pulled in the middle of a push.
+
+    May be used from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: int | None = None
+        self._blow: Callable[[], None] = lambda: None
+
+    def arm(self, count: int | None, blow: Callable[[], None]) -> None:
+        """Call `blow`, from the thread that pushes, once `count` more bytes have passed (None: never)."""
+        with self._lock:
+            self._left, self._blow = count, blow
+
+    def spend(self, count: int) -> tuple[int, bool]:
+        """How many of `count` bytes may pass, and whether the fuse has just blown."""
+        with self._lock:
+            if self._left is None:
+                return count, False
+            passed = min(count, self._left)
+            self._left -= passed
+            if self._left:
+                return passed, False
+            self._left = None
+        self._blow()
+        return passed, True

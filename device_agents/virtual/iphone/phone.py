@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device_agents.virtual.errors import LabError
-from device_agents.virtual.iphone import crashes, process
+from device_agents.virtual.iphone import deaths, process
 from device_agents.virtual.iphone.body import Body
-from device_agents.virtual.iphone.links import Links
+from device_agents.virtual.iphone.links import Fuse, Links
 from device_agents.virtual.iphone.process import Process, Stream
 from device_agents.virtual.iphone.profiles import IphoneProfile
 from device_agents.virtual.iphone.storage import Storage
@@ -45,7 +44,7 @@ FAULTS = frozenset(
 """States that last until they are ended; what happens once is an order (`control.py`)."""
 
 
-class LaunchRefused(Exception):  # noqa: N818 - a refusal is an answer of the phone, not a defect
+class LaunchRefused(Exception):
     """The phone does not launch the app.
 
     Args:
@@ -64,7 +63,8 @@ class InstalledApp:
     """An app on the phone.
 
     Args:
-        folder: its bundle, with the executable; info: its Info.plist; container: the folder above Documents.
+        folder: its bundle, with the executable; info: its Info.plist; container: the folder above Documents;
+            developer: signed for development, so that its whole container may be seen.
     """
 
     bundle: str
@@ -73,10 +73,11 @@ class InstalledApp:
     executable: str
     info: dict[str, Any]
     container: Path
+    developer: bool = True
 
 
 class Iphone:
-    """One phone of a lab. Everything but `faults`, `links` and `storage` belongs to the event loop's thread."""
+    """One phone of a lab. Everything but `faults`, `fuse`, `links` and `storage` belongs to the event loop's thread."""
 
     def __init__(self, udid: str, profile: IphoneProfile, folder: Path) -> None:
         """`folder`: on disk, for its storage, its truth and what it remembers of hosts."""
@@ -87,6 +88,7 @@ class Iphone:
         self.connection = "USB"
         self.faults: set[str] = set()
         self.links = Links()
+        self.fuse = Fuse()
         self.apps: dict[str, InstalledApp] = {}
         self.processes: dict[int, Process] = {}
         self.storage = Storage(folder, profile)
@@ -94,6 +96,7 @@ class Iphone:
         self.body = Body(profile, folder / "truth.jsonl", udid)
         self.boot_id = str(uuid.uuid4()).upper()
         self.language = "en-US"
+        self.restart_asked: Callable[[], None] = lambda: None
         self._exit_callbacks: list[Callable[[Process], None]] = []
         self._running = 0
         self._load_apps()
@@ -224,6 +227,7 @@ class Iphone:
 
     def _ended(self, ended: Process) -> None:
         self.processes.pop(ended.pid, None)
+        self.storage.recount()
         how = f"signal {ended.signal}" if ended.signal is not None else f"code {ended.exit_code}"
         self.log.write("SpringBoard", f"[{ended.bundle}:{ended.pid}] exited with {how}")
         self.body.note("exit", bundle=ended.bundle, pid=ended.pid, code=ended.exit_code, signal=ended.signal)
@@ -299,69 +303,9 @@ class Iphone:
             if app.bundle in footprints:
                 self._write_device_state(app, footprints[app.bundle])
         for victim in over:
-            self.jetsam(victim.pid, reason="per-process-limit")
+            deaths.jetsam(self, victim.pid)
         cap = self.body.state.cap
         return {} if cap >= 1.0 else {known.pid: cap for known in self.running()}
-
-    def victim(self, target: int | str | None) -> Process:
-        """The running process of that pid or bundle, or the only one.
-
-        Raises:
-            LabError: there is none.
-        """
-        for known in self.running():
-            if target in (None, known.pid, known.bundle):
-                return known
-        raise LabError(f"no running app {target or ''}".rstrip(), device=self.udid)
-
-    def jetsam(self, target: int | str | None = None, *, reason: str = "per-process-limit") -> dict[str, Any]:
-        """Kill an app as iOS does when memory is short, with its report.
-
-        Raises:
-            LabError: it does not run.
-        """
-        victim = self.victim(target)
-        report = crashes.write_jetsam(self, victim, reason)
-        self.log.write("kernel", f"memorystatus: killing_specific_process pid {victim.pid} [{victim.name}] ({reason})")
-        victim.send(signal.SIGKILL)
-        self.body.note("jetsam", pid=victim.pid, reason=reason)
-        return {"pid": victim.pid, "report": report.name}
-
-    def crash(self, target: int | str | None = None, *, signum: int = signal.SIGSEGV) -> dict[str, Any]:
-        """End an app by a signal, with its crash report.
-
-        Raises:
-            LabError: it does not run.
-        """
-        victim = self.victim(target)
-        report = crashes.write_crash(self, victim, signum)
-        victim.send(signum)
-        self.body.note("crash", pid=victim.pid, signal=signum)
-        return {"pid": victim.pid, "report": report.name}
-
-    def watchdog(self, target: int | str | None = None) -> dict[str, Any]:
-        """End an app as iOS does with one that hangs, with its report.
-
-        Raises:
-            LabError: it does not run.
-        """
-        victim = self.victim(target)
-        report = crashes.write_watchdog(self, victim)
-        victim.send(signal.SIGKILL)
-        self.body.note("watchdog", pid=victim.pid)
-        return {"pid": victim.pid, "report": report.name}
-
-    def user_kill(self, target: int | str | None = None) -> dict[str, Any]:
-        """End an app as its user does in the app switcher: no report.
-
-        Raises:
-            LabError: it does not run.
-        """
-        victim = self.victim(target)
-        self.log.write("SpringBoard", f"[{victim.bundle}:{victim.pid}] removed from the app switcher by the user")
-        victim.send(signal.SIGKILL)
-        self.body.note("user_kill", pid=victim.pid)
-        return {"pid": victim.pid}
 
     def to_background(self, *, back: bool = False) -> None:
         """Every app leaves the screen, or the running one comes back to it."""
@@ -377,13 +321,35 @@ class Iphone:
             self.faults.add("locked")
             self.to_background()
 
-    async def close(self) -> None:
-        """End its apps and cut every connection."""
-        self.links.cut()
+    def set(self, **values: Any) -> None:
+        """Change the truth of its body, see `Body.set`.
+
+        Raises:
+            LabError: it cannot be so.
+        """
+        self.body.set(**values)
+        for known in self.running():
+            self._write_device_state(self.apps[known.bundle], None)
+
+    def boot(self, *, locked: bool) -> None:
+        """Begin a new boot, of which nothing runs yet."""
+        self.boot_id = str(uuid.uuid4()).upper()
+        self.faults -= {"locked", "locked_since_boot"}
+        self.faults.add("no_image")
+        if locked:
+            self.faults.add("locked_since_boot")
+        self.body.note("boot", boot_id=self.boot_id)
+
+    async def end_apps(self) -> None:
         ending = self.running()
         for known in ending:
             known.send(signal.SIGKILL)
         await asyncio.gather(*(known.wait() for known in ending))
+
+    async def close(self) -> None:
+        """End its apps and cut every connection."""
+        self.links.cut()
+        await self.end_apps()
 
     # --- what an app is told ------------------------------------------------------------------------------------------
 

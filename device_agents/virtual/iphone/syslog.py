@@ -26,7 +26,11 @@ _NO_UUID = uuid.UUID(int=0).bytes
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Args: at: seconds since 1970; ticks: boot clock in ns; image: library that spoke, the process itself when empty."""
+    """A line of the log.
+
+    Args:
+        at: seconds since 1970; ticks: boot clock in ns; image: the library that spoke, the process itself when empty.
+    """
 
     at: float
     ticks: int

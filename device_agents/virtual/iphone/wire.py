@@ -25,7 +25,7 @@ BROKEN = (OSError, asyncio.IncompleteReadError, ssl.SSLError, EOFError)
 """How a connection shows that its other end is gone."""
 
 
-class BadMessage(Exception):  # noqa: N818 - the other end's fault
+class BadMessage(Exception):
     """What arrived is not a message of the protocol."""
 
 
