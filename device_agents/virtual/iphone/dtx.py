@@ -255,7 +255,12 @@ class DtxConnection:
             inspect.signature(method).bind(*values)
         except TypeError as error:
             raise Refused(refusal(f"In invocation of method {selector!r}: {error}")) from error
-        return await method(*values)
+        try:
+            return await method(*values)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            # As the phone does with an exception of a method: the client may have sent anything.
+            _LOG.info("%s was called with %r", selector, values, exc_info=error)
+            raise Refused(refusal(f"In invocation of method {selector!r}: {error!r}")) from error
 
     async def _reply(self, message: Message, kind: Kind, value: Any = None) -> None:
         payload = b"" if kind == Kind.OK else archive(value)

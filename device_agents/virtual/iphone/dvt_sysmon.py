@@ -107,26 +107,29 @@ class Meter:
 
     phone: Iphone
     config: Config
-    _before: dict[int, tuple[float, float]] = field(default_factory=dict)
-    _busy: tuple[float, float] | None = None
+    _before: dict[int, tuple[float, float]] | None = None
     _since: int = field(default_factory=machtime.absolute)
 
     def records(self) -> list[dict[str, Any]]:
         began, self._since = self._since, machtime.absolute()
         times = {"StartMachAbsTime": began, "EndMachAbsTime": self._since}
+        first = self._before is None
+        found = self._measure()
         records: list[dict[str, Any]] = []
         if self.config.system:
-            records.append({**self._system(), "Type": _SYSTEM_TYPE, **times})
+            load_pct = None if first else sum(values["cpuUsage"] or 0.0 for values in found)
+            records.append({**self._system(load_pct), "Type": _SYSTEM_TYPE, **times})
         if self.config.processes:
-            records.append({"Processes": self._processes(), "Type": _PROCESS_TYPE, **times})
+            launchd = {"pid": 1, "name": "launchd", "comm": "launchd", "execName": LAUNCHD, "ppid": 0, "uid": 0}
+            rows = {row["pid"]: [row.get(name) for name in self.config.processes] for row in (launchd, *found)}
+            records.append({"Processes": rows, "Type": _PROCESS_TYPE, **times})
         return records
 
-    def _system(self) -> dict[str, Any]:
+    def _system(self, load_pct: float | None) -> dict[str, Any]:
         usage = self.phone.system_usage()
-        free = usage["ram_bytes"] - usage["used_bytes"]
         values = {
             "physMemSize": usage["ram_bytes"],
-            "vmFreeCount": free // PAGE_BYTES,
+            "vmFreeCount": (usage["ram_bytes"] - usage["used_bytes"]) // PAGE_BYTES,
             "vmUsedCount": usage["used_bytes"] // PAGE_BYTES,
         }
         record = {
@@ -134,41 +137,32 @@ class Meter:
             "EnabledCPUs": usage["cores"],
             "System": [values.get(name) for name in self.config.system],
         }
-        now = time.monotonic()
-        if self._busy is not None and now > self._busy[0]:
-            load_pct = 100.0 * max(0.0, usage["busy_s"] - self._busy[1]) / (now - self._busy[0])
+        if load_pct is not None:
             # iOS gives the sum over all cores, and -1 for the parts that it does not tell.
-            record["SystemCPUUsage"] = {
-                "CPU_TotalLoad": load_pct,
-                "CPU_NiceLoad": 0.0,
-                "CPU_UserLoad": -1.0,
-                "CPU_SystemLoad": -1.0,
-            }
-        self._busy = (now, usage["busy_s"])
+            rest = {"CPU_NiceLoad": 0.0, "CPU_UserLoad": -1.0, "CPU_SystemLoad": -1.0}
+            record["SystemCPUUsage"] = {"CPU_TotalLoad": load_pct, **rest}
         return record
 
-    def _processes(self) -> dict[int, list[Any]]:
-        launchd = {"pid": 1, "name": "launchd", "comm": "launchd", "execName": LAUNCHD, "ppid": 0, "uid": 0}
-        rows = {1: [launchd.get(name) for name in self.config.processes]}
-        seen: dict[int, tuple[float, float]] = {}
+    def _measure(self) -> list[dict[str, Any]]:
+        before, self._before = self._before or {}, {}
+        found = []
         for process in self.phone.running():
             try:
-                values = self._process(process, seen)
+                cpu_s, footprint = self.phone.usage(process.pid)
+                counted = counters(process.pid)
             except ProcessLookupError:
                 continue
-            rows[process.pid] = [values.get(name) for name in self.config.processes]
-        self._before = seen
-        return rows
-
-    def _process(self, process: Process, seen: dict[int, tuple[float, float]]) -> dict[str, Any]:
-        cpu_s, footprint = self.phone.usage(process.pid)
-        now = time.monotonic()
-        seen[process.pid] = (now, cpu_s)
-        load_pct = None
-        if process.pid in self._before:
-            then, cpu_then_s = self._before[process.pid]
-            if now > then:
+            now = time.monotonic()
+            self._before[process.pid] = (now, cpu_s)
+            load_pct = None
+            if process.pid in before and now > before[process.pid][0]:
+                then, cpu_then_s = before[process.pid]
                 load_pct = 100.0 * max(0.0, cpu_s - cpu_then_s) / (now - then)
+            values = {"cpuUsage": load_pct, "physFootprint": footprint, **counted}
+            found.append({**self._described(process), **values})
+        return found
+
+    def _described(self, process: Process) -> dict[str, Any]:
         return {
             "pid": process.pid,
             "name": process.name,
@@ -178,10 +172,7 @@ class Meter:
             "uid": MOBILE,
             "pgid": process.pid,
             "appSleep": False,
-            "cpuUsage": load_pct,
-            "physFootprint": footprint,
             "procAge": int((time.time() - process.started) * 1e9),
-            **counters(process.pid),
         }
 
 

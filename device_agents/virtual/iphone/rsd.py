@@ -16,6 +16,7 @@ from typing import Any
 from device_agents.virtual.iphone import http2, xpc
 from device_agents.virtual.iphone.phone import Iphone
 from device_agents.virtual.iphone.services import Incoming, Registry, Service, why_not
+from device_agents.virtual.iphone.values import chip_unique_id
 from device_agents.virtual.iphone.wire import BROKEN, BadMessage, Talk, cutter, open_streams
 
 _LOG = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ class Rsd:
             "ProductName": "iPhone OS",
             "HWModel": profile.hardware_model,
             "HardwarePlatform": profile.hardware_platform,
+            "UniqueChipID": chip_unique_id(self.phone),
             "ChipID": profile.chip_id,
             "BoardId": profile.board_id,
             "CPUArchitecture": profile.cpu,
