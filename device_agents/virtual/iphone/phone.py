@@ -96,6 +96,7 @@ class Iphone:
         self.body = Body(profile, folder / "truth.jsonl", udid)
         self.boot_id = str(uuid.uuid4()).upper()
         self.language = "en-US"
+        self.app_limit_bytes = int(profile.ram_bytes * profile.app_limit_share)
         self.restart_asked: Callable[[], None] = lambda: None
         self._exit_callbacks: list[Callable[[Process], None]] = []
         self._running = 0
@@ -287,7 +288,6 @@ class Iphone:
         used = 0.0
         over: list[Process] = []
         footprints: dict[str, int] = {}
-        limit = self.profile.ram_bytes * self.profile.app_limit_share
         for known in self.running():
             try:
                 cpu_s, footprint = process.usage(known.pid)
@@ -296,7 +296,7 @@ class Iphone:
             used += max(0.0, cpu_s - known.cpu_s)
             known.cpu_s = cpu_s
             footprints[known.bundle] = footprint
-            if footprint > limit:
+            if footprint > self.app_limit_bytes:
                 over.append(known)
         self.body.tick(used)
         for app in self.apps.values():
@@ -321,12 +321,14 @@ class Iphone:
             self.faults.add("locked")
             self.to_background()
 
-    def set(self, **values: Any) -> None:
-        """Change the truth of its body, see `Body.set`.
+    def set(self, *, app_limit_bytes: int | None = None, **values: Any) -> None:
+        """Change the truth: the memory that an app may hold, and what `Body.set` takes.
 
         Raises:
             LabError: it cannot be so.
         """
+        if app_limit_bytes is not None:
+            self.app_limit_bytes = app_limit_bytes
         self.body.set(**values)
         for known in self.running():
             self._write_device_state(self.apps[known.bundle], None)
@@ -363,11 +365,10 @@ class Iphone:
                 footprint = process.usage(running[0].pid)[1] if running else 0
             except ProcessLookupError:
                 footprint = 0
-        limit = int(self.profile.ram_bytes * self.profile.app_limit_share)
         content = {
             **self.body.told(),
             "frontmost": running[0].frontmost if running else True,
-            "available_bytes": max(0, limit - footprint),
+            "available_bytes": max(0, self.app_limit_bytes - footprint),
         }
         path = self._device_state_path(app)
         temporary = path.with_suffix(f".{os.getpid()}")

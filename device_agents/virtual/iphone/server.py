@@ -9,6 +9,7 @@ import os
 import signal
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,8 @@ class Server:
             raise LabError(f"two iPhones with the UDID {udid!r}")
         folder = self.folder / "phones" / str(wanted["id"])
         folder.mkdir(parents=True, exist_ok=True)
-        phone = Iphone(udid, profiles.load(str(wanted["profile"])), folder)
+        profile = profiles.load(str(wanted["profile"]))
+        phone = Iphone(udid, replace(profile, name=str(wanted.get("name") or profile.name)), folder)
         phone.restart_asked = lambda: self.restart_soon(phone)
         ports = Ports()
         lockdown = await asyncio.to_thread(Lockdown, phone, self.registry, ports)
