@@ -57,13 +57,14 @@ class Body:
         self._heat = profile
         self._serial = "F8Y" + "".join(c for c in udid.upper() if c.isalnum())[-14:]
         self._truth = Truth(truth)
-        self.state = physics.at_rest(profile, _FIRST_LEVEL_PCT)
         self.wanted = Wanted()
+        # A moment after, so that there is a current from the start.
+        self.state = self._step(physics.at_rest(profile, _FIRST_LEVEL_PCT), 0.0, 1e-3)
         self.busy_s = 0.0
         self._last = self._due = time.monotonic()
         self._passed_s = self._passed_as = 0.0
         self._thermal = "nominal"
-        self._shown = self._read_gauge()
+        self._shown = self._read_gauge(int(time.time()))
         self.note("boot")
 
     def tick(self, used_cpu_s: float) -> None:
@@ -79,8 +80,10 @@ class Body:
         self.state = self._step(self.state, load, seconds)
         self._passed_s += seconds
         self._passed_as += self.state.battery_a * seconds
-        if now >= self._due:
-            self._shown = self._read_gauge()
+        second = int(time.time())
+        # Its time goes in whole seconds, and other values mean another time.
+        if now >= self._due and second > self._shown.update_time:
+            self._shown = self._read_gauge(second)
         event = "cap" if self.state.cap != before else ""
         if self.thermal_state() != self._thermal:
             self._thermal = self.thermal_state()
@@ -122,7 +125,8 @@ class Body:
         self.state = self._step(state, state.load, 1e-3)
         self._thermal = self.thermal_state()
         self._passed_s = self._passed_as = 0.0
-        self._shown = self._read_gauge()
+        self._due = time.monotonic()
+        self._shown = self._read_gauge(max(int(time.time()), self._shown.update_time + 1))
         self.note("set")
 
     def thermal_state(self) -> str:
@@ -145,16 +149,17 @@ class Body:
             "charging": external and self.wanted.charging,
         }
 
-    def _read_gauge(self) -> Shown:
+    def _read_gauge(self, update_time: int) -> Shown:
         battery = self._profile.battery
-        period = battery.period_s / self.wanted.battery_scale
-        self._due = max(self._due + period, time.monotonic() + period / 2)
+        period, now = battery.period_s / self.wanted.battery_scale, time.monotonic()
+        # Counted from the last value that was due: a late look makes no value late for ever.
+        self._due = (now if now - self._due > period else self._due) + period
         mean = self._passed_as / self._passed_s if self._passed_s > 0 else self.state.battery_a
         self._passed_s = self._passed_as = 0.0
         step = battery.counter_step_mah
         external = self.wanted.charger != "none"
         return Shown(
-            update_time=int(time.time()),
+            update_time=update_time,
             charge_mah=int(self.state.charge_mah / step) * step,
             milliamps=round(mean * 1000.0),
             millivolts=round(self.state.battery_v * 1000.0),

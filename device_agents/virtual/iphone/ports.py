@@ -53,5 +53,9 @@ class Ports:
         if service is not None:
             await service.serve(phone, Incoming(connected))
             return
-        waiting, tls = self._waiting.pop(port)
+        waiting, tls = self._waiting.pop(port, (None, None))
+        if waiting is None:
+            # Somebody else was faster.
+            connected.close()
+            return
         await waiting.serve(phone, Incoming(connected, tls, handshake_only=waiting.tls == "handshake"))

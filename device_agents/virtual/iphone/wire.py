@@ -129,7 +129,9 @@ async def talk(phone: Iphone, incoming: Incoming, kind: str) -> AsyncIterator[Ta
         if writer is None:
             connected.close()
         else:
-            writer.close()
+            # A connection that broke in the handshake of `start_tls` leaves the writer without a transport.
+            with contextlib.suppress(AttributeError):
+                writer.close()
         twin.close()
 
 
