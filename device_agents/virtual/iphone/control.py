@@ -81,6 +81,11 @@ async def _restart_muxer(server: Server, order: Order) -> None:
         await server.muxer.restart()
 
 
+async def _tunneld(server: Server, order: Order) -> None:
+    """tunneld ends, with all that goes through its tunnels; `on` starts it again."""
+    await (server.tunnels.show() if order.get("on") else server.tunnels.hide())
+
+
 async def _down(server: Server, _: Order) -> None:
     server.stopped.set()
 
@@ -197,6 +202,7 @@ async def _log(_: Server, phone: Iphone, order: Order) -> None:
 _OF_LAB: dict[str, Callable[[Server, Order], Coroutine[Any, Any, Any]]] = {
     "status": _status,
     "muxer_restart": _restart_muxer,
+    "tunneld": _tunneld,
     "down": _down,
 }
 _OF_PHONE: dict[str, Callable[[Server, Iphone, Order], Coroutine[Any, Any, Any]]] = {

@@ -7,16 +7,13 @@ import json
 import sys
 from pathlib import Path
 
-from device_agents.virtual.iphone.server import Part, run
-
-PARTS: tuple[Part, ...] = ()
-"""What a lab offers beside its muxer."""
+from device_agents.virtual.iphone.server import run
 
 
 def main() -> int:
     folder = Path(sys.argv[1])
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return asyncio.run(run(folder, config, PARTS))
+    return asyncio.run(run(folder, config))
 
 
 if __name__ == "__main__":

@@ -9,19 +9,19 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from device_agents.virtual import record
 from device_agents.virtual.duty import PERIOD_S, DutyCycle
 from device_agents.virtual.errors import LabError
-from device_agents.virtual.iphone import afc_services, control, diagnostics, images, installation, profiles, syslog
+from device_agents.virtual.iphone import afc_services, control, diagnostics, dvt, images, installation, profiles, syslog
 from device_agents.virtual.iphone.lockdown import PORT, Lockdown
 from device_agents.virtual.iphone.mux import Muxer
 from device_agents.virtual.iphone.phone import Iphone
 from device_agents.virtual.iphone.ports import Ports
 from device_agents.virtual.iphone.services import Registry, Service
+from device_agents.virtual.iphone.tunnels import Tunnels
 
 TICK_S = 0.2
 _OWNER_LOOK_S = 0.5
@@ -30,20 +30,11 @@ REBOOT_S = 0.5
 """How long a phone is away when it restarts; a real one needs half a minute."""
 
 
-class Part(Protocol):
-    """Something beside the muxer by which a lab is reached, a tunnel for instance."""
-
-    async def start(self, server: Server) -> dict[str, Any]:
-        """Begin; returns what belongs into ready.json."""
-
-    async def stop(self) -> None: ...
-
-
 class Server:
     """One lab's iPhones. `config`: `phones` (each `udid`, `profile`, `id`, and perhaps `faults`, `apps`, `name`) and
     `owner` (process with which the lab ends: its pid and start time; null: none; the parent when it is not said)."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], parts: Sequence[Part] = ()) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.folder = folder
         self.phones: dict[str, Iphone] = {}
         self.lockdowns: dict[str, Lockdown] = {}
@@ -51,14 +42,20 @@ class Server:
         self.muxer = Muxer(folder / "pair-records")
         self.stopped = asyncio.Event()
         self._config = config
-        self._parts = parts
+        self.tunnels = Tunnels()
+        self._doors: list[tuple[Iphone, Service]] = []
         self._duty = DutyCycle(os.killpg)
         self._tasks: list[asyncio.Task[None]] = []
         self._orders: asyncio.Server | None = None
         self._control = folder / "control"
         self._restarting: set[asyncio.Task[None]] = set()
         self.registry.add(
-            *afc_services.SERVICES, *installation.SERVICES, *diagnostics.SERVICES, *images.SERVICES, *syslog.SERVICES
+            *afc_services.SERVICES,
+            *installation.SERVICES,
+            *diagnostics.SERVICES,
+            *images.SERVICES,
+            *syslog.SERVICES,
+            *dvt.services(),
         )
 
     async def start(self) -> None:
@@ -70,9 +67,7 @@ class Server:
         for wanted in self._config["phones"]:
             await self._add(wanted)
         await self.muxer.start()
-        ready: dict[str, Any] = {}
-        for part in self._parts:
-            ready |= await part.start(self)
+        await self.tunnels.start(self._doors, self.registry)
         if len(str(self._control)) > _SOCKET_PATH_LIMIT:
             self._control = Path(tempfile.mkdtemp(prefix="farm-iphones-")) / "control"
         self._control.unlink(missing_ok=True)
@@ -81,17 +76,16 @@ class Server:
         owner = self._config["owner"] if "owner" in self._config else record.identity(os.getppid())
         if owner is not None:
             self._tasks.append(asyncio.create_task(self._end_with(owner)))
-        self._write_ready(ready)
+        self._write_ready()
 
-    def _write_ready(self, parts: dict[str, Any]) -> None:
+    def _write_ready(self) -> None:
         content = {
             "usbmux": f"127.0.0.1:{self.muxer.port}",
-            "tunneld": None,
+            "tunneld": self.tunnels.address,
             "control": str(self._control),
             "pid": os.getpid(),
             "process": record.identity(os.getpid()),
             "phones": [self.describe(phone) for phone in self.phones.values()],
-            **parts,
         }
         temporary = self.folder / "ready.new"
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -107,7 +101,9 @@ class Server:
         phone.restart_asked = lambda: self.restart_soon(phone)
         ports = Ports()
         lockdown = await asyncio.to_thread(Lockdown, phone, self.registry, ports)
-        ports.listen(PORT, Service("com.apple.mobile.lockdown", lockdown.serve, tls="none", before_unlock=True))
+        door = Service("com.apple.mobile.lockdown", lockdown.serve, tls="none", before_unlock=True)
+        ports.listen(PORT, door)
+        self._doors.append((phone, door))
         self.phones[udid], self.lockdowns[udid] = phone, lockdown
         for package in wanted.get("apps", ()):
             await control.install(phone, str(package))
@@ -122,8 +118,7 @@ class Server:
         await asyncio.gather(*self._tasks, *self._restarting, return_exceptions=True)
         if self._orders is not None:
             self._orders.close()
-        for part in self._parts:
-            await part.stop()
+        await self.tunnels.stop()
         await self.muxer.stop()
         await asyncio.gather(*(phone.close() for phone in self.phones.values()))
         self._control.unlink(missing_ok=True)
@@ -215,9 +210,9 @@ class Server:
         }
 
 
-async def run(folder: Path, config: dict[str, Any], parts: Sequence[Part] = ()) -> int:
+async def run(folder: Path, config: dict[str, Any]) -> int:
     """Serve a lab until it is told to end, or whoever started it is gone."""
-    server = Server(folder, config, parts)
+    server = Server(folder, config)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(signum, server.stopped.set)
