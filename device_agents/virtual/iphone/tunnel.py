@@ -1,8 +1,8 @@
 """`CoreDeviceProxy` of a virtual iPhone (iOS 17.4 and later): a tunnel of IPv6 packets through a lockdown service.
 
-After a handshake in JSON the connection carries whole IPv6 packets in both directions. The client has a TCP stack of its
-own in its process; here is the phone's end: every connection that it opens to a port of the phone is passed on to the
-loopback port where that service listens.
+After a handshake in JSON the connection carries whole IPv6 packets in both directions. The client has a TCP stack of
+its own in its process; here is the phone's end: every connection that it opens to a port of the phone is passed on to
+the loopback port where that service listens.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from device_agents.virtual.iphone.wire import BadMessage, talk
 _LOG = logging.getLogger(__name__)
 NAME = "com.apple.internal.devicecompute.CoreDeviceProxy"
 SINCE = (17, 4)
-LINK = "tunnel"
+LINK = "proxy"
 DISCOVERY_PORT = 58783
 """Where discovery listens on every iPhone, inside the tunnel."""
 
@@ -42,30 +42,61 @@ _MAGIC = b"CDTunnel"
 _HOST = "127.0.0.1"
 _SMALLEST_MTU, _LARGEST_MTU = 1280, 16_000
 _READ_BYTES = 1 << 16
+_FULL_BYTES = 1 << 14
 
 Find = Callable[[int], int | None]
 
 
 @dataclass(slots=True)
 class _Pipe:
-    """One connection through the tunnel, and what listens behind it."""
+    """One connection through the tunnel, and what listens behind it. `full`: bytes wait for that to take them."""
 
-    connection: TcpConnection
+    connection: TcpConnection = field(init=False)
     writer: asyncio.StreamWriter | None = None
     early: list[bytes] = field(default_factory=list)
+    full: asyncio.Event = field(default_factory=asyncio.Event)
 
     def received(self, data: bytes) -> None:
         if self.writer is None:
             self.early.append(data)
         elif data:
             self.writer.write(data)
+            if self.backlog() > _FULL_BYTES:
+                self.full.set()
         elif self.writer.can_write_eof():
             with contextlib.suppress(OSError):
                 self.writer.write_eof()
 
     def backlog(self) -> int:
-        waiting = sum(len(data) for data in self.early)
-        return waiting if self.writer is None else self.writer.transport.get_write_buffer_size()
+        if self.writer is None:
+            return sum(len(data) for data in self.early)
+        return self.writer.transport.get_write_buffer_size()
+
+    async def connect(self, port: int) -> asyncio.StreamReader:
+        reader, self.writer = await asyncio.open_connection(_HOST, port)
+        self.writer.transport.set_write_buffer_limits(_FULL_BYTES)
+        early, self.early = self.early, []
+        for data in early:
+            self.received(data)
+        return reader
+
+    async def copy(self, reader: asyncio.StreamReader) -> None:
+        """Send what comes from behind, to its end."""
+        try:
+            while data := await reader.read(_READ_BYTES):
+                await self.connection.write(data)
+            self.connection.finish()
+        except OSError:
+            self.connection.abort()
+
+    async def make_room(self) -> None:
+        """Tell the client whenever what waited was taken."""
+        assert self.writer is not None
+        with contextlib.suppress(OSError):
+            while await self.full.wait():
+                self.full.clear()
+                await self.writer.drain()
+                self.connection.acknowledge()
 
 
 class Tunnel:
@@ -104,61 +135,31 @@ class Tunnel:
         self._write(pack(segment))
 
     def _open(self, key: tuple[bytes, int, int], opening: Segment, port: int) -> None:
-        waiting: list[_Pipe] = []
-        connection = TcpConnection(
-            opening,
-            send=self._send,
-            received=lambda data: waiting[0].received(data),
-            backlog=lambda: waiting[0].backlog() if waiting else 0,
-            mss=self._mss,
+        pipe = _Pipe()
+        pipe.connection = TcpConnection(
+            opening, send=self._send, received=pipe.received, backlog=pipe.backlog, mss=self._mss
         )
-        pipe = _Pipe(connection)
-        waiting.append(pipe)
         self._pipes[key] = pipe
         task = asyncio.create_task(self._pass_on(key, pipe, port))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _pass_on(self, key: tuple[bytes, int, int], pipe: _Pipe, port: int) -> None:
-        copying: asyncio.Task[None] | None = None
+        beside: list[asyncio.Task[None]] = []
         try:
-            reader, pipe.writer = await asyncio.open_connection(_HOST, port)
-            for data in pipe.early:
-                pipe.received(data)
-            pipe.early.clear()
-            copying = asyncio.create_task(self._copy(reader, pipe.connection))
-            draining = asyncio.create_task(self._drain(pipe))
+            reader = await pipe.connect(port)
+            beside = [asyncio.create_task(pipe.copy(reader)), asyncio.create_task(pipe.make_room())]
             await pipe.connection.ended.wait()
-            draining.cancel()
         except OSError as error:
             _LOG.info("nothing behind port %d: %s", port, error)
         finally:
             pipe.connection.abort()
             self._pipes.pop(key, None)
-            if copying is not None:
-                copying.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             if pipe.writer is not None:
                 pipe.writer.close()
-
-    @staticmethod
-    async def _copy(reader: asyncio.StreamReader, connection: TcpConnection) -> None:
-        try:
-            while data := await reader.read(_READ_BYTES):
-                await connection.write(data)
-            connection.finish()
-        except OSError:
-            connection.abort()
-
-    @staticmethod
-    async def _drain(pipe: _Pipe) -> None:
-        """Tell the client whenever a full backlog has gone down."""
-        assert pipe.writer is not None
-        with contextlib.suppress(OSError):
-            while True:
-                await asyncio.sleep(0.05)
-                if pipe.backlog():
-                    await pipe.writer.drain()
-                    pipe.connection.acknowledge()
 
     async def close(self) -> None:
         """Break every connection."""
@@ -200,6 +201,8 @@ async def _handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
 async def serve(phone: Iphone, incoming: Incoming, find: Find) -> None:
     """Be the phone's end of a tunnel until its client is gone."""
     async with talk(phone, incoming, LINK) as conversation:
+        if "no_tunnel" in phone.faults:
+            return
         reader, writer = conversation.reader, conversation.writer
         mtu = await _handshake(reader, writer, phone.udid)
         tunnel = Tunnel(writer.write, addresses(phone.udid)[0].packed, find, mtu)
