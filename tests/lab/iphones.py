@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import uuid
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -53,23 +54,33 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(work(), _LIMIT_S))
 
 
-def install(phone: Iphone, bundle: str = BUNDLE) -> None:
-    """Put the app on the phone."""
-    folder = phone.storage.bundles / str(uuid.uuid4()).upper() / "FarmRunner.app"
-    folder.mkdir(parents=True)
-    program = folder / "FarmRunner"
+def app(folder: Path) -> Path:
+    """The unpacked app, in a new folder there."""
+    made = folder / "FarmRunner.app"
+    made.mkdir(parents=True)
+    program = made / "FarmRunner"
     program.write_text(_APP.format(python=sys.executable, held=HELD_BYTES), encoding="utf-8")
     program.chmod(0o755)
-    info = {"CFBundleIdentifier": bundle, "CFBundleExecutable": "FarmRunner", "CFBundleVersion": "1"}
-    (folder / "Info.plist").write_bytes(plistlib.dumps(info))
-    phone.register(folder)
+    info = {"CFBundleIdentifier": BUNDLE, "CFBundleExecutable": "FarmRunner", "CFBundleVersion": "1"}
+    (made / "Info.plist").write_bytes(plistlib.dumps(info))
+    return made
+
+
+def package(folder: Path) -> Path:
+    """The app as .ipa."""
+    made = app(folder / "Payload")
+    target = folder / "FarmRunner.ipa"
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted(made.iterdir()):
+            archive.write(file, file.relative_to(folder))
+    return target
 
 
 @asynccontextmanager
 async def phone_of(folder: Path, profile: str = "iphone-15-pro", *, udid: str = "") -> AsyncIterator[Iphone]:
     """A phone with the app; what runs on it ends with the block."""
     phone = Iphone(udid or "00008130-001A2B3C4D5E6F70", load(profile), folder)
-    install(phone)
+    phone.register(app(phone.storage.bundles / str(uuid.uuid4()).upper()))
     try:
         yield phone
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import plistlib
 import random
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,6 +20,19 @@ from pymobiledevice3.remote.xpc_message import XpcFlags, XpcWrapper, create_xpc_
 
 from device_agents.virtual.iphone import dtx_wire, xpc
 from device_agents.virtual.iphone.keyed import Coded, KeyedError, archive, ns_date, ns_error, unarchive
+from device_agents.virtual.iphone.tunnel import Tunnel
+from device_agents.virtual.iphone.tunnel_packets import (
+    ACK,
+    FIN,
+    HEADER_BYTES,
+    RST,
+    SYN,
+    PacketError,
+    Segment,
+    pack,
+    parse,
+    payload_bytes,
+)
 
 _PLAIN = (
     st.booleans()
@@ -165,3 +180,144 @@ def test_what_is_no_xpc_is_told(data: bytes) -> None:
             xpc.unpack(bad)
         except xpc.XpcError:
             continue
+
+
+@given(st.binary(max_size=300), st.integers(0, 2**32 - 1), st.sampled_from([0, 1220, 15940]))
+def test_segments_through_a_tunnel(data: bytes, number: int, mss: int) -> None:
+    segment = Segment(bytes(range(16)), bytes(range(16, 32)), 50_000, 58_783, number, 7, ACK, 1000, mss, data)
+    packet = pack(segment)
+    assert payload_bytes(packet) == len(packet) - HEADER_BYTES
+    assert parse(packet) == segment
+    damaged = bytearray(packet)
+    damaged[HEADER_BYTES + 4] ^= 1
+    assert parse(bytes(damaged)) is None
+
+
+def test_packets_that_are_no_segments() -> None:
+    packet = pack(Segment(bytes(16), bytes(16), 1, 2, 3, 4, ACK, 5))
+    assert parse(packet[:6] + b"\x11" + packet[7:]) is None
+    assert parse(packet[:HEADER_BYTES]) is None
+    with pytest.raises(PacketError):
+        payload_bytes(b"\x45" + packet[1:])
+
+
+class Link:
+    """A client's bare TCP at the other end of a tunnel, which can lose packets."""
+
+    def __init__(self, tunnel_of: Callable[[Callable[[bytes], None]], Tunnel]) -> None:
+        self.arrived: asyncio.Queue[Segment] = asyncio.Queue()
+        self.lose = 0
+        self.tunnel = tunnel_of(self._from_phone)
+        self.position, self.expected = 1000, 0
+
+    def _from_phone(self, packet: bytes) -> None:
+        segment = parse(packet)
+        assert segment is not None
+        if self.lose and segment.data:
+            self.lose -= 1
+        else:
+            self.arrived.put_nowait(segment)
+
+    def say(self, flags: int, data: bytes = b"", *, port: int = 700, window: int = 0xFFFF, mss: int = 0) -> None:
+        self.tunnel.take(
+            pack(Segment(b"c" * 16, b"p" * 16, 5, port, self.position, self.expected, flags, window, mss, data))
+        )
+        self.position += len(data) + bool(flags & (SYN | FIN))
+
+    async def open(self, *, mss: int = 1000) -> None:
+        self.say(SYN, mss=mss)
+        answer = await self.arrived.get()
+        assert answer.flags == SYN | ACK
+        assert answer.acknowledged == self.position
+        self.expected = answer.sequence + 1
+        self.say(ACK)
+
+    async def hear(self, count: int) -> bytes:
+        """So many bytes, each part acknowledged."""
+        heard = b""
+        while len(heard) < count:
+            segment = await self.arrived.get()
+            assert len(segment.data) <= 1000
+            if segment.data and segment.sequence == self.expected:
+                heard += segment.data
+                self.expected += len(segment.data)
+            if segment.data:
+                self.say(ACK)
+        return heard
+
+
+def linked(check: Callable[[Link], Awaitable[None]]) -> None:
+    """With a service that answers with what it is told, in upper case, behind port 700."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data.upper())
+            await writer.drain()
+        writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        link = Link(lambda write: Tunnel(write, b"p" * 16, {700: port}.get, 1280))
+        try:
+            await check(link)
+        finally:
+            await link.tunnel.close()
+            server.close()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_a_connection_through_the_tunnel_from_its_opening_to_its_end() -> None:
+    async def check(link: Link) -> None:
+        await link.open()
+        link.say(ACK, b"abc" * 1000)
+        assert await link.hear(3000) == b"ABC" * 1000
+        link.say(ACK | FIN)
+        while not (last := await link.arrived.get()).flags & FIN:
+            pass
+        link.expected = last.sequence + 1
+        link.say(ACK)
+        link.say(ACK, b"too late")
+        while not (answer := await link.arrived.get()).flags & RST:
+            pass
+        assert answer.flags & RST
+
+    linked(check)
+
+
+def test_what_was_lost_on_the_way_is_sent_again() -> None:
+    async def check(link: Link) -> None:
+        await link.open()
+        link.lose = 3
+        link.say(ACK, bytes(range(97, 110)) * 400)
+        assert await link.hear(5200) == bytes(range(65, 78)) * 400
+        # The client repeats itself as well.
+        link.position -= 200
+        link.say(ACK, b"x" * 300)
+        assert await link.hear(100) == b"X" * 100
+
+    linked(check)
+
+
+def test_a_closed_window_is_respected_and_knocked_at() -> None:
+    async def check(link: Link) -> None:
+        await link.open()
+        link.say(ACK, b"y" * 500, window=0)
+        while not (knock := await link.arrived.get()).data:
+            pass
+        assert knock.data == b"Y"
+        link.say(ACK)
+        assert await link.hear(500) == b"Y" * 500
+
+    linked(check)
+
+
+def test_where_nothing_listens_a_connection_is_refused() -> None:
+    async def check(link: Link) -> None:
+        link.say(SYN, port=701)
+        answer = await link.arrived.get()
+        assert answer.flags & RST
+        assert answer.acknowledged == link.position
+
+    linked(check)

@@ -36,6 +36,7 @@ FAULTS = frozenset(
         "no_image",
         "image_needs_network",
         "afc_stall",
+        "no_tunnel",
         "dvt_refused",
         "dvt_hang",
         "sysmontap_empty",

@@ -74,6 +74,11 @@ class Rsd:
             raise RuntimeError("discovery was not started")
         return _HOST, int(self._listener.getsockname()[1])
 
+    @property
+    def open(self) -> bool:
+        """Whether there is a tunnel now."""
+        return self.phone.plugged and "no_tunnel" not in self.phone.faults
+
     async def start(self) -> None:
         """Open all ports.
 
@@ -91,6 +96,10 @@ class Rsd:
             self._spawn(self._keep_accepting(door.listener, door))
         self._listener = _listen()
         self._spawn(self._keep_accepting(self._listener, None))
+
+    def has(self, port: int) -> bool:
+        """Whether a service listens there."""
+        return any(door.port == port for door in self._doors)
 
     async def close(self) -> None:
         """Close all ports and every connection."""
@@ -122,7 +131,7 @@ class Rsd:
                 await asyncio.sleep(0.1)
                 continue
             connected.setblocking(False)
-            if self.phone.plugged:
+            if self.open:
                 self._spawn(self._serve(connected, door))
             else:
                 connected.close()

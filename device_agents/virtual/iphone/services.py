@@ -43,7 +43,7 @@ class Service:
         tls: whether lockdown says that the connection begins with TLS.
         developer: it comes with the developer image and needs developer mode; it is refused while the phone is locked.
         before_unlock: it works before the first unlock after a boot.
-        majors: versions of iOS (first, last) that offer it.
+        majors: versions of iOS (first, last) that offer it; since: the first one in full, when the major is not enough.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Service:
     developer: bool = False
     before_unlock: bool = False
     majors: tuple[int, int] = (1, 99)
+    since: tuple[int, ...] = ()
 
 
 class Registry:
@@ -68,7 +69,7 @@ class Registry:
         service = self._services.get(name)
         if service is None or not service.majors[0] <= phone.profile.major <= service.majors[1]:
             return None
-        return service
+        return service if phone.profile.version >= service.since else None
 
     def names(self, phone: Iphone) -> tuple[str, ...]:
         return tuple(sorted(name for name in self._services if self.find(phone, name) is not None))

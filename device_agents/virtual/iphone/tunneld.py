@@ -105,7 +105,7 @@ class Tunneld:
         return 404, {"detail": "Not Found"}
 
     def _there(self) -> dict[str, Rsd]:
-        return {udid: rsd for udid, rsd in self._rsds.items() if rsd.phone.plugged}
+        return {udid: rsd for udid, rsd in self._rsds.items() if rsd.open}
 
     @staticmethod
     def _tunnel(rsd: Rsd) -> dict[str, Any]:
