@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agents.virtual.iphone import process
+from device_agents.virtual.iphone.darwin import darwin_signal
 
 if TYPE_CHECKING:
     from device_agents.virtual.iphone.phone import Iphone
@@ -122,7 +123,7 @@ def _daemon(pid: int, name: str, pages: int) -> dict[str, Any]:
 def write_crash(phone: Iphone, victim: Process, signum: int) -> Path:
     """The report of an app that a signal ended."""
     kind, subtype = _EXCEPTIONS.get(signal.Signals(signum), ("EXC_CRASH", ""))
-    name = signal.Signals(signum).name
+    name, number = signal.Signals(signum).name, darwin_signal(signum)
     return _write_app(
         phone,
         victim,
@@ -130,8 +131,8 @@ def write_crash(phone: Iphone, victim: Process, signum: int) -> Path:
         | ({"subtype": subtype} if subtype else {}),
         {
             "namespace": "SIGNAL",
-            "code": signum,
-            "indicator": f"{signal.strsignal(signum)}: {signum}",
+            "code": number,
+            "indicator": f"{signal.strsignal(signum)}: {number}",
             "flags": 0,
             "byProc": "exc handler",
             "byPid": victim.pid,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from device_agents.virtual.iphone import machtime
+from device_agents.virtual.iphone.darwin import darwin_signal
 from device_agents.virtual.iphone.dtx import Channel, ChannelService, Method, Refused, refusal
 from device_agents.virtual.iphone.dtx_wire import Int32, Int64
 from device_agents.virtual.iphone.keyed import Coded, ns_error
@@ -31,27 +32,6 @@ _LOCKED = 7
 
 _FROM_DARWIN = {9: signal.SIGKILL, 15: signal.SIGTERM, 17: signal.SIGSTOP, 19: signal.SIGCONT}
 """The signals that iOS sends for a client, by Darwin's numbers."""
-
-_TO_DARWIN = {
-    signal.SIGBUS: 10,
-    signal.SIGSYS: 12,
-    signal.SIGURG: 16,
-    signal.SIGSTOP: 17,
-    signal.SIGTSTP: 18,
-    signal.SIGCONT: 19,
-    signal.SIGCHLD: 20,
-    signal.SIGUSR1: 30,
-    signal.SIGUSR2: 31,
-}
-"""Where Darwin numbers a signal otherwise than Linux."""
-
-
-def darwin_signal(signum: int) -> int:
-    """Darwin's number of a signal that ended a process of this machine."""
-    try:
-        return _TO_DARWIN.get(signal.Signals(signum), signum)
-    except ValueError:
-        return signum
 
 
 class ProcessControl(ChannelService):
