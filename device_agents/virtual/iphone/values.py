@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ _STRANGERS = (
     "CPUArchitecture",
     "DevicePublicKey",
     "DeviceColor",
+    "FarmVirtual",
     "HumanReadableProductVersionString",
     "PasswordProtected",
     "ProtocolVersion",
@@ -36,6 +38,9 @@ _STRANGERS = (
     "WiFiAddress",
 )
 """What the phone says to a host that it does not trust."""
+
+_ABIS = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64-v8a", "arm64": "arm64-v8a"}
+"""Machine → the ABI of the programs that a virtual iPhone really runs; no iPhone has the value that says so."""
 
 
 def chip_unique_id(phone: Iphone) -> int:
@@ -73,6 +78,7 @@ def _default(phone: Iphone, public_key: bytes) -> dict[str, Any]:
         "DeviceName": profile.name,
         "DevicePublicKey": public_key,
         "DieID": chip_unique_id(phone),
+        "FarmVirtual": _ABIS.get(platform.machine().lower(), platform.machine()),
         "EthernetAddress": _address(phone, "ethernet"),
         "HardwareModel": profile.hardware_model,
         "HardwarePlatform": profile.hardware_platform,
