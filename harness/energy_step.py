@@ -64,8 +64,8 @@ def off_power(state: Attempt, run: RunWhile) -> Iterator[None]:
 
 
 _NO_WAY = (
-    "adb comes over the cable that feeds the phone; for energy name the hub port that switches its power (`usb` of the "
-    "device), or use adb over Wi-Fi"
+    "the link comes over the cable that feeds the phone; for energy use Wi-Fi, or on Android name the hub port that "
+    "switches its power (`usb` of the device)"
 )
 
 

@@ -22,6 +22,9 @@ CONTRACT = "1.1"
 EVENTS, REQUEST = "events.jsonl", "request.json"
 
 _EVENT_BYTES_MAX = 1 << 20
+START_S = 20.0
+"""How long the app may take to tell that it has started; one that tells nothing is not farm's."""
+
 _WAIT_S = 5.0
 _PROBED, _PROBE = f"{ROOT}/probe", b"farm\n"
 
@@ -85,20 +88,25 @@ def _run(phone: Phone, check: dict[str, object], limit_s: float, watch: Callable
     def left() -> float:
         return max(deadline - time.monotonic(), 0.5)
 
+    def told() -> Told:
+        return told_by(phone.fetch(f"{folder}/{EVENTS}", most=_EVENT_BYTES_MAX, limit_s=left()))
+
     phone.ask("make_folder", area=phone.bundle, path=folder, limit_s=left(), doing="preparing a check")
     pid = 0
     try:
         request = {"contract": CONTRACT, "check": check, "output": f"{folder}/{EVENTS}"}
         phone.write(f"{folder}/{REQUEST}", json.dumps(request).encode(), limit_s=left())
         pid = phone.launch(key, (f"{folder}/{REQUEST}",), run_s=left(), sampled=False, limit_s=left())
-        phase = "running"
-        while phase == "running":
+        launched = time.monotonic()
+        while True:
             wait_s = min(_WAIT_S, left() / 2)
             job = phone.job(key, pid, run_s=left(), sampled=False, wait_s=wait_s, limit_s=left(), watch=watch)
-            phase = job["phase"]
-            if phase == "running" and time.monotonic() >= deadline:
+            if job["phase"] != "running":
+                return told()
+            if time.monotonic() - launched > START_S and (now := told()).start is None:
+                return now
+            if time.monotonic() >= deadline:
                 raise typed(phone.udid, "limit", f"{limit_s:g} s were not enough", "checking a file")
-        return told_by(phone.fetch(f"{folder}/{EVENTS}", most=_EVENT_BYTES_MAX, limit_s=left()))
     finally:
         shutil.rmtree(phone.job_folder(key), ignore_errors=True)
         # What cannot be cleaned now is reaped by the next holder of the lease.

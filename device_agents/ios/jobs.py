@@ -24,7 +24,7 @@ from device_agents.ios.phone import JOBS, MODELS, Phone
 from device_agents.ios.samples import lines_of_events
 from device_agents.ios.watch import LOG, SAMPLES, read_end, write_end
 from device_agents.posix.spec import Tools, check
-from harness.errors import ErrorClass, FarmError, Permanent
+from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.model import Unavailable
 
 OUTPUT_BYTES_MAX = 64 * 1024 * 1024
@@ -156,7 +156,7 @@ class IosJobs:
         here = self._phone.job_folder(handle.key)
         end = read_end(here)
         if record is None or end is None:
-            raise Permanent(
+            raise Transient(
                 f"{self._phone.udid}: job {handle.key} has no result yet",
                 error_class=ErrorClass.INTERNAL,
                 device=self._phone.udid,

@@ -56,6 +56,10 @@ class PhoneService:
         found["battery"] = await self._tried(self._link.battery())
         found["developer_mode"] = await self._tried(self._link.developer_mode())
         found["image"] = await self._tried(self._link.image_mounted())
+        for name in ("battery", "image"):
+            if _is_locked(found["battery"]) and _is_locked(found[name]):
+                # The battery is told by a phone that is merely locked, too.
+                found[name]["kind"] = "locked_since_boot"
         return found
 
     async def examine_tunnel(self) -> str:
@@ -259,6 +263,9 @@ class PhoneService:
             raise
         watch = self._watches.get(key) or Watch(pid, folder, self._link.battery, sampled=sampled)
         await instruments.observe(pid, watch.take_output)
+        if await instruments.pid_of(bundle) != pid:
+            # It ended before it was observed: nobody will tell how.
+            return None
         watch.follow(instruments, limit_s=run_s)
         self._watches[key] = watch
         return watch
@@ -283,6 +290,10 @@ class PhoneService:
 
     async def pid_of(self, bundle: str) -> int:
         return await (await self._link.developer_services()).pid_of(bundle)
+
+
+def _is_locked(told: Any) -> bool:
+    return isinstance(told, dict) and told.get("kind") in ("locked", "locked_since_boot")
 
 
 def _plain(value: Any) -> Any:

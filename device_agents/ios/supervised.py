@@ -13,13 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import device_agents
 from device_agents.base import Progress
 from device_agents.ios.failures import typed
 from harness.errors import ErrorClass, FarmError, Transient
 
-COMMAND = (sys.executable, "-m", "device_agents.ios.worker")
+COMMAND = (sys.executable, "-P", "-m", "device_agents.ios.worker")
+
+_PACKAGES = str(Path(device_agents.__file__).parent.parent)
+"""Where this very farm is imported from, so that its worker is no other one's."""
 
 GRACE_S = 2.0
 """How long after its limit a call may take to be given up by the worker itself, before the worker is ended."""
@@ -55,7 +60,7 @@ class _Process:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **environment},
+                env={**os.environ, "PYTHONPATH": _python_path(), **environment},
                 start_new_session=True,
             )
         self.pid = self._process.pid
@@ -177,6 +182,10 @@ class _Process:
         with contextlib.suppress(OSError, ValueError):
             while block := os.read(stream.fileno(), 1024):
                 self._words.append(block)
+
+
+def _python_path() -> str:
+    return os.pathsep.join(part for part in (_PACKAGES, os.environ.get("PYTHONPATH", "")) if part)
 
 
 class _Seen:

@@ -29,6 +29,11 @@ BATTERY_S = 5.0
 """Between two looks at the battery, whose values change every 20 s: an unchanged `UpdateTime` is no new sample."""
 
 CLOCK_S = 20.0
+
+ALIVE_S = 5.0
+"""Between two questions whether the process is still there: its end might not be told."""
+
+_SIGKILL = 9
 LOG_BYTES_MAX = 4 * 1024 * 1024
 
 _BATTERY_KEYS = (
@@ -70,6 +75,7 @@ class Watch:
         self._updated: object = None
         self._tasks: list[asyncio.Task[None]] = []
         self._log_left = LOG_BYTES_MAX
+        self._limited = False
         folder.mkdir(parents=True, exist_ok=True)
         if sampled and not (folder / SAMPLES).exists():
             self.note({**HEAD, "pid": pid})
@@ -83,7 +89,11 @@ class Watch:
             self._tasks.append(begin(self._look_at_battery()))
         if instruments is None:
             return
-        self._tasks += [begin(self._await_end(instruments)), begin(self._guard(instruments, limit_s))]
+        self._tasks += [
+            begin(self._await_end(instruments)),
+            begin(self._look_whether_alive(instruments)),
+            begin(self._guard(instruments, limit_s)),
+        ]
         if self._sampled:
             self._tasks += [begin(self._keep_looking_at_clock(instruments)), begin(self._look_at_process(instruments))]
 
@@ -98,7 +108,7 @@ class Watch:
     def end(self, exit_code: int | None, signal: int | None, by: str) -> None:
         """Write down how it ended."""
         if not self.ended.is_set():
-            write_end(self._folder, exit_code, signal, by)
+            write_end(self._folder, exit_code, signal, "limit" if self._limited else by)
             self.ended.set()
         self._stop()
 
@@ -128,13 +138,22 @@ class Watch:
                 await asyncio.wait_for(self.look_at_clock(instruments), 2.0)
         self.end(exit_code, signal, "exit")
 
+    async def _look_whether_alive(self, instruments: Instruments) -> None:
+        """A process that is gone, looked for twice, and whose end was not told is lost from sight."""
+        missed = 0
+        with suppress(Exception):
+            while missed < 2:
+                await asyncio.sleep(ALIVE_S)
+                missed = 0 if await instruments.is_running(self.pid) else missed + 1
+            self.lost.set()
+
     async def _guard(self, instruments: Instruments, limit_s: float) -> None:
         await asyncio.sleep(limit_s)
         with suppress(Exception):
             # The end that this brings about is ours.
-            write_end(self._folder, None, 9, "limit")
+            self._limited = True
             await instruments.kill(self.pid)
-            self.end(None, 9, "limit")
+            self.end(None, _SIGKILL, "limit")
 
     async def _look_at_process(self, instruments: Instruments) -> None:
         with suppress(Exception):
