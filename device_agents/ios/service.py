@@ -115,6 +115,7 @@ class PhoneService:
 
     async def install(self, package: str, tell: Tell) -> None:
         await self._link.install(package, tell)
+        await self._areas.forget_apps()
 
     async def stat(self, area: str, path: str) -> dict[str, Any] | None:
         return await self._areas.stat(area, path)

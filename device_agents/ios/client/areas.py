@@ -64,6 +64,12 @@ class Areas:
 
     async def _opened(self, area: str) -> Any:
         async with self._opening:
+            known = self._open.get(area)
+            if known is not None and known._afc_terminated.is_set():
+                # The cable was away for a moment, or the muxer: nothing was lost with this connection.
+                del self._open[area]
+                with suppress(Exception):
+                    await known.aclose()
             if area not in self._open:
                 async with self._link.lockdown() as lockdown:
                     if area == MEDIA:
@@ -75,6 +81,12 @@ class Areas:
                     await opened.connect()
                 self._open[area] = opened
             return self._open[area]
+
+    async def forget_apps(self) -> None:
+        """Drop the connections to apps' folders, one of which has just been replaced."""
+        for area in [area for area in self._open if area not in (MEDIA, CRASHES)]:
+            with suppress(Exception):
+                await self._open.pop(area).aclose()
 
     @asynccontextmanager
     async def _file(self, area: str, path: str, mode: str) -> AsyncIterator[tuple[Any, int]]:
@@ -167,13 +179,15 @@ class Areas:
 
     async def pull(self, area: str, path: str, into: Path, *, most: int, offset: int = 0) -> int:
         """Copy a file to this host, from `offset` on and `most` bytes of it; returns how many."""
+        about = await self.stat(area, path)
+        left = 0 if about is None else min(most, max(0, int(about["size"]) - offset))
         done = 0
         async with self._file(area, path, "r") as (afc, handle):
             if offset:
                 await afc.fseek(handle, offset)
             with into.open("wb") as sink:
-                while done < most:
-                    block = await afc.fread(handle, min(WRITE_BYTES, most - done))
+                while done < left:
+                    block = await afc.fread(handle, min(WRITE_BYTES, left - done))
                     if not block:
                         break
                     done += sink.write(block)

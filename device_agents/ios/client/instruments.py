@@ -45,7 +45,11 @@ class _Service(ProcessControlService):
 
 
 class _Control(ProcessControl):
-    _inferred_service_class = _Service
+    pass
+
+
+# What the library infers from the base class would be the service of that one.
+_Control._inferred_service_class = _Service
 
 
 class Instruments:

@@ -103,18 +103,22 @@ class Link:
     async def battery(self) -> dict[str, Any]:
         """The power source as the I/O registry shows it."""
         async with self._asking:
-            try:
-                if self._battery is None:
-                    async with self.lockdown() as lockdown:
-                        self._battery = await DiagnosticsService(lockdown).__aenter__()
-                found = await self._battery.get_battery()
-            except BaseException:
-                battery, self._battery = self._battery, None
-                if battery is not None:
-                    with suppress(Exception):
-                        await battery.close()
-                raise
-            return dict(found or {})
+            if self._battery is not None:
+                # A connection that was lost meanwhile is opened again below.
+                with suppress(library.ConnectionTerminatedError):
+                    return await self._ask_battery()
+            async with self.lockdown() as lockdown:
+                self._battery = await DiagnosticsService(lockdown).__aenter__()
+            return await self._ask_battery()
+
+    async def _ask_battery(self) -> dict[str, Any]:
+        try:
+            return dict(await self._battery.get_battery() or {})
+        except BaseException:
+            battery, self._battery = self._battery, None
+            with suppress(Exception):
+                await battery.close()
+            raise
 
     # --- developer services -------------------------------------------------------------------------------------------
 
