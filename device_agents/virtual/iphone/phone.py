@@ -263,7 +263,7 @@ class Iphone:
             used += max(0.0, cpu_s - known.cpu_s)
             known.cpu_s = cpu_s
             footprints[known.bundle] = footprint
-            if footprint > self.app_limit_bytes:
+            if footprint > self.app_limit_bytes and not known.ending:
                 over.append(known)
         self.body.tick(used)
         for app in self.apps.values():
@@ -278,7 +278,7 @@ class Iphone:
         """Every app leaves the screen, or the running one comes back to it."""
         for known in self.running():
             known.frontmost = back
-            self._write_device_state(self.apps[known.bundle], None)
+        self._tell_apps()
         self.body.note("to_foreground" if back else "to_background")
 
     def lock(self, on: bool) -> None:
@@ -297,8 +297,7 @@ class Iphone:
         if app_limit_bytes is not None:
             self.app_limit_bytes = app_limit_bytes
         self.body.set(**values)
-        for known in self.running():
-            self._write_device_state(self.apps[known.bundle], None)
+        self._tell_apps()
 
     def boot(self, *, locked: bool) -> None:
         """Begin a new boot, of which nothing runs yet."""
@@ -324,6 +323,10 @@ class Iphone:
 
     def _device_state_path(self, app: InstalledApp) -> Path:
         return app.container / "device-state.json"
+
+    def _tell_apps(self) -> None:
+        for bundle in {known.bundle for known in self.running()} & self.apps.keys():
+            self._write_device_state(self.apps[bundle], None)
 
     def _write_device_state(self, app: InstalledApp, footprint: int | None) -> None:
         running = self.running(app.bundle)
