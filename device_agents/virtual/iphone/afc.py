@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 MAGIC = b"CFA6LPAA"
 _HEAD = struct.Struct("<8sQQQQ")
 _U64 = struct.Struct("<Q")
-_BODY_LIMIT = 1 << 31
+_BODY_LIMIT = 1 << 20
+_WRITE_LIMIT = 1 << 31
 _BUFFER = 1 << 20
 _READ_LIMIT = 64 * 1024 * 1024
 _STALL_LOOK_S = 0.02
@@ -45,6 +46,16 @@ _MODES = {
     5: os.O_WRONLY | os.O_APPEND | os.O_CREAT,
     6: os.O_RDWR | os.O_APPEND | os.O_CREAT,
 }
+_ANSWERS = {
+    FILE_OPEN: FILE_OPEN_RES,
+    FILE_TELL: FILE_TELL_RES,
+    READ_DIR: DATA,
+    GET_FILE_INFO: DATA,
+    GET_DEVINFO: DATA,
+    GET_CON_INFO: DATA,
+    READ: DATA,
+}
+"""How operations that tell something are answered; the others have a status only."""
 
 
 class Gone(Exception):
@@ -101,7 +112,7 @@ class Connection:
         head = self._exactly(_HEAD.size)
         magic, entire, _, number, operation = _HEAD.unpack(head)
         length = entire - _HEAD.size
-        if magic != MAGIC or length < 0 or length > _BODY_LIMIT:
+        if magic != MAGIC or not 0 <= length <= (_WRITE_LIMIT if operation == WRITE else _BODY_LIMIT):
             self._send(number, STATUS, _U64.pack(Status.OP_HEADER_INVALID))
             raise Gone
         try:
@@ -121,18 +132,8 @@ class Connection:
         except OSError as wrong:
             self._send(number, STATUS, _U64.pack(afc_files.status_of(wrong)))
         else:
-            self._reply(number, operation, payload)
-
-    def _reply(self, number: int, operation: int, payload: bytes) -> None:
-        match operation:
-            case 0xD:
-                self._send(number, FILE_OPEN_RES, payload)
-            case 0x12:
-                self._send(number, FILE_TELL_RES, payload)
-            case 0x3 | 0xA | 0xB | 0xF | 0x16:
-                self._send(number, DATA, payload)
-            case _:
-                self._send(number, STATUS, _U64.pack(Status.SUCCESS))
+            answer = _ANSWERS.get(operation, STATUS)
+            self._send(number, answer, _U64.pack(Status.SUCCESS) if answer == STATUS else payload)
 
     # --- bytes --------------------------------------------------------------------------------------------------------
 
@@ -180,6 +181,7 @@ class Connection:
 
     def _write(self, length: int) -> None:
         if length < _U64.size:
+            self._skip(length)
             raise AfcError(Status.INVALID_ARG)
         number, left = self._exactly(_U64.size), length - _U64.size
         opened = self._handles.get(_U64.unpack(number)[0])
@@ -205,6 +207,7 @@ class Connection:
             self._phone.storage.recount()
             raise
         if failure is not None:
+            self._phone.storage.recount()
             raise failure
 
     def _fill(self, size: int, opened: int) -> int:

@@ -21,7 +21,8 @@ from device_agents.virtual.iphone.storage import size_of
 from device_agents.virtual.iphone.wire import Talk, talk
 
 if TYPE_CHECKING:
-    from device_agents.virtual.iphone.phone import InstalledApp, Iphone
+    from device_agents.virtual.iphone.apps import InstalledApp
+    from device_agents.virtual.iphone.phone import Iphone
 
 _PROVISION = "embedded.mobileprovision"
 _NOT_FOUND = "0xe8008015 (A valid provisioning profile for this executable was not found.)"

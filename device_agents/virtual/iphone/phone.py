@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import plistlib
 import shutil
 import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device_agents.virtual.iphone import deaths, process
+from device_agents.virtual.iphone import apps, deaths, process
+from device_agents.virtual.iphone.apps import InstalledApp
 from device_agents.virtual.iphone.body import Body
 from device_agents.virtual.iphone.links import Fuse, Links
 from device_agents.virtual.iphone.process import Process, Stream
@@ -59,24 +58,6 @@ class LaunchRefused(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class InstalledApp:
-    """An app on the phone.
-
-    Args:
-        folder: its bundle, with the executable; info: its Info.plist; container: the folder above Documents;
-            developer: signed for development, so that its whole container may be seen.
-    """
-
-    bundle: str
-    version: str
-    folder: Path
-    executable: str
-    info: dict[str, Any]
-    container: Path
-    developer: bool = True
-
-
 class Iphone:
     """One phone of a lab. Everything but `faults`, `fuse`, `links` and `storage` belongs to the event loop's thread."""
 
@@ -100,8 +81,6 @@ class Iphone:
         self.app_limit_bytes = int(profile.ram_bytes * profile.app_limit_share)
         self.restart_asked: Callable[[], None] = lambda: None
         self._exit_callbacks: list[Callable[[Process], None]] = []
-        self._running = 0
-        self._load_apps()
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -130,23 +109,10 @@ class Iphone:
 
     # --- apps ---------------------------------------------------------------------------------------------------------
 
-    def _load_apps(self) -> None:
-        for folder in sorted(self.storage.bundles.glob("*/*.app")):
-            self.register(folder)
-
     def register(self, folder: Path) -> InstalledApp:
         """Take an unpacked `.app` folder as an installed app, with a new container unless it has one."""
-        info = plistlib.loads((folder / "Info.plist").read_bytes())
-        bundle = str(info["CFBundleIdentifier"])
-        app = InstalledApp(
-            bundle=bundle,
-            version=str(info.get("CFBundleVersion", "")),
-            folder=folder,
-            executable=str(info["CFBundleExecutable"]),
-            info=info,
-            container=self.storage.container(bundle),
-        )
-        self.apps[bundle] = app
+        app = apps.read(folder, self.storage)
+        self.apps[app.bundle] = app
         return app
 
     def documents(self, bundle: str) -> Path:
@@ -297,7 +263,7 @@ class Iphone:
             used += max(0.0, cpu_s - known.cpu_s)
             known.cpu_s = cpu_s
             footprints[known.bundle] = footprint
-            if footprint > self.app_limit_bytes:
+            if footprint > self.app_limit_bytes and not known.ending:
                 over.append(known)
         self.body.tick(used)
         for app in self.apps.values():
@@ -312,7 +278,7 @@ class Iphone:
         """Every app leaves the screen, or the running one comes back to it."""
         for known in self.running():
             known.frontmost = back
-            self._write_device_state(self.apps[known.bundle], None)
+        self._tell_apps()
         self.body.note("to_foreground" if back else "to_background")
 
     def lock(self, on: bool) -> None:
@@ -331,8 +297,7 @@ class Iphone:
         if app_limit_bytes is not None:
             self.app_limit_bytes = app_limit_bytes
         self.body.set(**values)
-        for known in self.running():
-            self._write_device_state(self.apps[known.bundle], None)
+        self._tell_apps()
 
     def boot(self, *, locked: bool) -> None:
         """Begin a new boot, of which nothing runs yet."""
@@ -358,6 +323,10 @@ class Iphone:
 
     def _device_state_path(self, app: InstalledApp) -> Path:
         return app.container / "device-state.json"
+
+    def _tell_apps(self) -> None:
+        for bundle in {known.bundle for known in self.running()} & self.apps.keys():
+            self._write_device_state(self.apps[bundle], None)
 
     def _write_device_state(self, app: InstalledApp, footprint: int | None) -> None:
         running = self.running(app.bundle)

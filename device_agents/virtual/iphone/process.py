@@ -74,7 +74,8 @@ class Process:
 
     Args:
         pid: of the real local process, also the phone's; bundle: its app; name: of the executable; started: wall clock
-            in seconds; exit_code, signal: one of them is known once it has ended.
+            in seconds; exit_code, signal: one of them is known once it has ended; ending: it was killed, and
+            may not be gone yet.
     """
 
     def __init__(self, running: asyncio.subprocess.Process, bundle: str, name: str) -> None:
@@ -85,6 +86,7 @@ class Process:
         self.exit_code: int | None = None
         self.signal: int | None = None
         self.frontmost = True
+        self.ending = False
         self.output = Output()
         self.cpu_s = 0.0
         self._running = running
@@ -126,6 +128,7 @@ class Process:
 
     def send(self, signum: int) -> None:
         """Send a signal to it and all that it started."""
+        self.ending = self.ending or signum == signal.SIGKILL
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signum)
 

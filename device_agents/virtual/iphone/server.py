@@ -9,6 +9,7 @@ import os
 import signal
 import tempfile
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,16 @@ class Server:
         owner = self._config["owner"] if "owner" in self._config else record.identity(os.getppid())
         if owner is not None:
             self._tasks.append(asyncio.create_task(self._end_with(owner)))
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         self._write_ready()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A lab whose phones stand still must not look as if it were up."""
+        wrong = None if task.cancelled() else task.exception()
+        if wrong is not None:
+            traceback.print_exception(wrong)
+            self.stopped.set()
 
     def _write_ready(self) -> None:
         content = {
@@ -107,11 +117,11 @@ class Server:
         ports.listen(PORT, door)
         self._doors.append((phone, door))
         self.phones[udid], self.lockdowns[udid] = phone, lockdown
+        self.muxer.add(phone, ports)
         for package in wanted.get("apps", ()):
             await control.install(phone, str(package))
         for fault in wanted.get("faults", ()):
             await control.obey(self, {"order": str(fault), "udid": udid})
-        self.muxer.add(phone, ports)
 
     async def stop(self) -> None:
         """End every app, connection and task."""
