@@ -79,7 +79,13 @@ class Files(Protocol):
 
         Artifacts in `keep` (sha256) are never removed to make room.
 
-        The result's `path` is the model file itself, or the runner's folder.
+        The result's `path` is the model file itself, or the runner's folder (of an app: its identifier).
+        """
+
+    def read_through(self, path: str, *, limit_s: float) -> None:
+        """Read a file of a deployed artifact once, so that the device has it in its page cache as far as it fits.
+
+        Nothing is read where only the app can read its files: its next load then does it.
         """
 
 
@@ -222,6 +228,9 @@ class Telemetry(Protocol):
         """battery_level_pct, battery_temperature_c, battery_status, battery_current_a, thermal_status,
         skin_temperature_c, cpu_temperature_c, memory_available_mb, power_state_external (1 or 0): each read, or
         unavailable with the reason."""
+
+    def design_capacity(self, *, limit_s: float) -> Reading:
+        """Of the battery when it was new, mAh; unavailable with the reason."""
 
 
 class PhoneConditions(Protocol):

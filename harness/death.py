@@ -20,17 +20,41 @@ _OURS = frozenset({"limit", "cancel", "server_done", "not_ready"})
 """Ends of a job (`JobOutput.ended_by`) that we brought about: a SIGKILL then is our own."""
 
 
+_SMALLER = "take a smaller model, quantisation or context for this phone"
+_BY_WHOM: Mapping[str, tuple[ErrorClass, str, str]] = {
+    "low_memory_kill": (
+        ErrorClass.OUT_OF_MEMORY,
+        "the low-memory killer ended the runner for lack of memory",
+        _SMALLER,
+    ),
+    "kernel_oom": (ErrorClass.OUT_OF_MEMORY, "the kernel ended the runner for lack of memory", _SMALLER),
+    "jetsam": (ErrorClass.OUT_OF_MEMORY, "iOS ended the app for its memory", _SMALLER),
+    "watchdog": (
+        ErrorClass.WATCHDOG,
+        "iOS ended the app because it did not answer",
+        "take a smaller model for this phone; if it happens again, report it",
+    ),
+    "user": (
+        ErrorClass.USER_KILLED,
+        "somebody ended the app",
+        "leave the phone alone while it measures",
+    ),
+}
+"""Who killed → class, in words, what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class KillEvidence:
-    """A line of a log that names a process which was killed for lack of memory.
+    """What names a process that was killed from outside: a line of a log, a report.
 
     Args:
-        kind: by Android's low-memory killer, by the kernel, or none.
+        kind: by Android's low-memory killer, by the kernel, by iOS for its memory ("jetsam"), by iOS because it hung
+            ("watchdog"), by a user of the phone, or none.
         victim_pid: the process that the line names; None for none.
         text: the line itself.
     """
 
-    kind: Literal["low_memory_kill", "kernel_oom", "none"] = "none"
+    kind: Literal["low_memory_kill", "kernel_oom", "jetsam", "watchdog", "user", "none"] = "none"
     victim_pid: int | None = None
     text: str = ""
 
@@ -104,13 +128,8 @@ def classify_death(
     if signs is None or signs.kill.kind == "none" or signs.pid is None or signs.kill.victim_pid != signs.pid:
         return None
     kill = signs.kill
-    who = "the low-memory killer" if kill.kind == "low_memory_kill" else "the kernel"
-    return Death(
-        ErrorClass.OUT_OF_MEMORY,
-        f"{who} ended the runner for lack of memory: {kill.text[:_QUOTED]}",
-        "take a smaller model, quantisation or context for this phone",
-        kill.text,
-    )
+    error_class, did, advice = _BY_WHOM[kill.kind]
+    return Death(error_class, f"{did}: {kill.text[:_QUOTED]}", advice, kill.text)
 
 
 def _may_be_killed(signal: int | None, exit_code: int | None) -> bool:

@@ -25,6 +25,8 @@ SOC_TIERS: tuple[tuple[str, str, str], ...] = (
     (r"S5E8[89]\d\d|Exynos 1[3-9]\d\d", "mid-range", "Exynos 1300 class"),
     (r"MT69[89]\d|Dimensity 9", "flagship", "Dimensity 9000 class"),
     (r"MT689\d|Dimensity 8", "mid-range", "Dimensity 8000 class"),
+    (r"\bA(1[6-9]|[2-9]\d)\b", "flagship", "A16 or later"),
+    (r"\bA1[45]\b", "mid-range", "A14 or A15"),
 )
 """Pattern of the SoC name → tier and why; what matches none is a budget SoC for our purpose."""
 

@@ -21,12 +21,10 @@ from harness.analysis.gauge_calibration import calibrate
 from harness.attempt import Attempt
 from harness.darkness import END_S, POWER_S, PROBE_S, RunWhile, dark_s, give_back, in_the_dark
 from harness.errors import FarmError
-from harness.model import Measured, PowerState, Reading, Step, Trace, Unavailable, WorkloadKind
+from harness.model import PowerState, Reading, Step, Trace, Unavailable, WorkloadKind
 
 BASELINE_AGE_S = 12 * 3600.0
 """An idle phone uses the same for a night; by day apps and networks change."""
-
-_DESIGN = "/sys/class/power_supply/battery/charge_full_design"
 
 
 @contextmanager
@@ -66,8 +64,8 @@ def off_power(state: Attempt, run: RunWhile) -> Iterator[None]:
 
 
 _NO_WAY = (
-    "adb comes over the cable that feeds the phone; for energy name the hub port that switches its power (`usb` of the "
-    "device), or use adb over Wi-Fi"
+    "the link comes over the cable that feeds the phone; for energy use Wi-Fi, or on Android name the hub port that "
+    "switches its power (`usb` of the device)"
 )
 
 
@@ -180,13 +178,8 @@ def _recent_baseline(state: Attempt, seconds: float) -> Baseline | None:
 
 
 def _design_mah(state: Attempt) -> Reading:
-    """Design capacity of the battery; sysfs gives it in µAh (kernel ABI, power supply class)."""
+    """Design capacity of the battery."""
     try:
-        said = state.context.agent.shell.run(("cat", _DESIGN), limit_s=limits.SHELL_S)
+        return state.context.agent.telemetry.design_capacity(limit_s=limits.SHELL_S)
     except FarmError as error:
         return Unavailable(f"the design capacity was not read: {error.message}")
-    text = said.stdout.decode("ascii", "replace").strip()
-    if said.exit_code != 0 or not text.isdigit() or int(text) == 0:
-        why = said.stderr.decode("utf-8", "replace").strip()
-        return Unavailable(f"the phone does not tell its design capacity: {why or text or 'no answer'}")
-    return Measured(int(text) / 1000, "mAh", _DESIGN, 1.0)

@@ -159,12 +159,29 @@ def cross_check(value: Value, document: Document, *, folder: FilePath) -> list[P
     if not isinstance(value, dict):
         return []
     found: list[Problem] = []
-    for check in (_identifiers, _tiers, _matches, _sources, _workloads, _suites):
+    for check in (_lab, _identifiers, _tiers, _matches, _sources, _workloads, _suites):
         found += [Problem(document.line(path), path, text) for path, text in check(value, folder)]
     return found
 
 
 _Findings = Iterator[tuple[Path, str]]
+
+_HOST_PORT = re.compile(r"[A-Za-z0-9._-]+:([0-9]{1,5})")
+
+
+def _lab(top: Mapping[str, Value], _: FilePath) -> _Findings:
+    """Addresses of the iPhones' muxer and tunneld: HOST:PORT, the muxer's also a path."""
+    lab = top.get("lab")
+    if not isinstance(lab, dict):
+        return
+    for key, or_path in (("usbmux", True), ("tunneld", False)):
+        address = lab.get(key)
+        if not isinstance(address, str) or not address or (or_path and address.startswith("/")):
+            continue
+        found = _HOST_PORT.fullmatch(address)
+        if found is None or not 0 < int(found[1]) <= 65535:
+            expected = "HOST:PORT or the absolute path of a socket" if or_path else "HOST:PORT"
+            yield ("lab", key), f"expected {expected}, found {quoted(address)}"
 
 
 def _entries(top: Mapping[str, Value], section: str) -> Iterator[tuple[Path, dict[str, Value]]]:

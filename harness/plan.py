@@ -349,6 +349,10 @@ def placement(workload: Workload, facts: DeviceFacts) -> Placement:
         return Placement(1, big or None, "one on the big cores: a virtual phone shares this host's processors")
     if big and facts.kind is DeviceKind.PHONE:
         return Placement(len(big), big, f"the big cores {', '.join(map(str, big))}")
+    if facts.performance_cores:
+        return Placement(
+            facts.performance_cores, None, f"as many as the {facts.soc} has performance cores; iOS chooses which"
+        )
     allowed = len(facts.cpus_allowed)
     if allowed:
         return Placement(allowed, None, "every core that a shell process may use")

@@ -25,7 +25,7 @@ from harness.death import classify_death
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.events import Activity
 from harness.harvest import figures
-from harness.model import Artifact, CaseResult, DeviceFacts, PlannedCase, Step, Unavailable
+from harness.model import Artifact, CaseResult, DeviceFacts, PlannedCase, Platform, Step, Unavailable
 from harness.plan import Placement, placement
 from harness.tuning import record_key, setting_of
 from harness.waiting import through_outages, wait_for_end
@@ -69,7 +69,7 @@ def _measure(state: Attempt) -> CaseResult:
 
     with energy_step.off_power(state, run):
         energy_step.prepare(state, run)
-        _warm_up(state, model)
+        _warm_up(state, model, runner)
         request, spec = _job(state, where, model, runner)
         state.commands = context.agent.by_hand(spec)
         output = energy_step.run_measured(state, spec, run)
@@ -230,10 +230,12 @@ def _deploy(state: Attempt, there: Survey) -> tuple[Deployed, Deployed]:
             }
             return done
 
-        return ensure(artifacts[0]), ensure(artifacts[1])
+        # The runner first: where it is an app, the models lie in its folder.
+        runner = ensure(artifacts[1])
+        return ensure(artifacts[0]), runner
 
 
-def _warm_up(state: Attempt, model: Deployed) -> None:
+def _warm_up(state: Attempt, model: Deployed, runner: Deployed) -> None:
     """Read the model once, unless this is its first load: the page cache is part of the state of a measurement."""
     context, memory = state.context, state.context.memory
     sha256 = context.model.artifact.sha256
@@ -242,13 +244,16 @@ def _warm_up(state: Attempt, model: Deployed) -> None:
             before = memory.loaded_in_boot_of(sha256)
             if model.pushed_bytes or before is None:
                 state.first_load = "after a push"
+            elif runner.pushed_bytes and state.case.platform is Platform.IOS:
+                # The first load by a new app compiles its shaders.
+                state.first_load = "after an install"
             elif abs(before - state.booted_at) > limits.BOOT_TOLERANCE_S:
                 state.first_load = "after a reboot"
             memory.saw_load(sha256, state.booted_at)
         state.provenance["load"] = f"first {state.first_load}" if state.first_load else "warm"
         detail["load"] = state.provenance["load"]
         if not state.first_load:
-            context.agent.shell.script('cat "$1" > /dev/null', model.path, limit_s=limits.SHELL_S + 60.0)
+            context.agent.files.read_through(model.path, limit_s=limits.SHELL_S + 60.0)
 
 
 def _run_and_collect(state: Attempt, spec: JobSpec, on_start: Callable[[], None] | None) -> JobOutput:

@@ -11,7 +11,7 @@ from typing import Any
 
 from device_agents.android.adb import is_tcp_serial
 from device_agents.base import DeviceAgent
-from device_agents.charging import charging_control
+from device_agents.charging import ChargingControl, charging_control
 from harness import limits
 from harness.analysis.repeats import more_repeats
 from harness.attempt import Cancelled, Outcome, Parked, SessionContext, base_provenance, unmeasured
@@ -26,6 +26,7 @@ from harness.model import (
     Measured,
     ModelFile,
     PlannedCase,
+    Platform,
     RunnerBuild,
     Step,
     StepRecord,
@@ -235,7 +236,7 @@ class Worker:
             gates=setup.gates if self._parking else replace(setup.gates, max_wait_s=0.0),
             phone_settings=setup.phone_settings,
             memory=self._memory,
-            charging=charging_control(agent, tcp=is_tcp_serial(agent.attached.serial), usb=self._work.device.entry.usb),
+            charging=self._charging(agent),
             setting_marks=self._setting_marks,
             parked=self._parked,
             rested=self._rested,
@@ -243,6 +244,14 @@ class Worker:
             force=setup.force,
             hold_lease=lambda seconds: setup.leases.hold(self._work.device, seconds),
         )
+
+    def _charging(self, agent: DeviceAgent) -> ChargingControl | None:
+        """Takes the phone off its power, None where nothing can: an iPhone keeps no record of its own while its link is
+        away with the cable, so its energy is measured over Wi-Fi only."""
+        if agent.attached.platform is Platform.IOS:
+            return None
+        tcp = is_tcp_serial(agent.attached.serial)
+        return charging_control(agent, tcp=tcp, usb=self._work.device.entry.usb)
 
     def _bring_back(self, agent: DeviceAgent, error: FarmError | None = None) -> bool:
         """Climb the ladder until the device answers a shell; False when it stays away."""

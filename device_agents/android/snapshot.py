@@ -27,6 +27,9 @@ done
 echo '@@ stat'; head -n 1 /proc/stat
 exit 0"""
 
+_DESIGN = "/sys/class/power_supply/battery/charge_full_design"
+"""In µAh (kernel ABI, power supply class)."""
+
 _NAMES = (
     "battery_level_pct",
     "battery_temperature_c",
@@ -55,6 +58,14 @@ class AndroidTelemetry:
         output = LinkShell(self._link).script(_SCRIPT, limit_s=limit_s).stdout
         self._last.note(sections(output).get("stat", b""))
         return snapshot_of(output)
+
+    def design_capacity(self, *, limit_s: float) -> Reading:
+        said = LinkShell(self._link).run(("cat", _DESIGN), limit_s=limit_s)
+        text = said.stdout.decode("ascii", "replace").strip()
+        if said.exit_code != 0 or not text.isdigit() or int(text) == 0:
+            why = said.stderr.decode("utf-8", "replace").strip()
+            return Unavailable(f"the phone does not tell its design capacity: {why or text or 'no answer'}")
+        return Measured(int(text) / 1000, "mAh", _DESIGN, 1.0)
 
 
 def snapshot_of(output: bytes) -> dict[str, Reading]:

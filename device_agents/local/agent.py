@@ -37,7 +37,7 @@ from harness.cache import cache_dir
 from harness.death import DeathSigns
 from harness.errors import FarmError
 from harness.gates import Conditions
-from harness.model import Attached, DeviceFacts, DeviceState, Measured, PhoneSettings, Platform, Reading
+from harness.model import Attached, DeviceFacts, DeviceState, Measured, PhoneSettings, Platform, Reading, Unavailable
 
 SERIAL = "localhost"
 
@@ -109,6 +109,9 @@ def host_tools() -> Tools:
 class _LocalTelemetry:
     def snapshot(self, *, limit_s: float) -> Mapping[str, Reading]:
         return host_snapshot()
+
+    def design_capacity(self, *, limit_s: float) -> Reading:
+        return Unavailable("this machine shows no design capacity")
 
 
 class _LocalConditions:

@@ -106,6 +106,9 @@ class PosixFiles:
                 continue
         return self._ensure(artifact, keep, time.monotonic() + limit_s, progress)
 
+    def read_through(self, path: str, *, limit_s: float) -> None:
+        run_checked(self._link, 'cat "$1" > /dev/null', path, limit_s=limit_s, doing="reading the model")
+
     def _ensure(self, artifact: Artifact, keep: frozenset[str], deadline: float, progress: Progress | None) -> Deployed:
         started = time.monotonic()
         files = _by_device_name(artifact)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from device_agents.virtual.profiles import Physics, Profile
+from device_agents.virtual.profiles import Physics
 
 INTERNAL_OHM = 0.09
 """Resistance of a lithium-ion phone battery of middle age."""
@@ -27,6 +28,23 @@ _STEPS_PER_LAG = 20
 _CAP_STEPS = 16
 _CHARGE_LIMIT_A_PER_AH = 1.0
 _TAPER_FROM = 0.8
+
+
+class Cell(Protocol):
+    """A battery."""
+
+    @property
+    def charge_full_mah(self) -> int: ...
+
+
+class Body(Protocol):
+    """What the physics need to know of a model of phone."""
+
+    @property
+    def physics(self) -> Physics: ...
+
+    @property
+    def battery(self) -> Cell: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ class State:
         return 100.0 * self.charge_mah / self.full_mah
 
 
-def at_rest(profile: Profile, level_pct: float) -> State:
+def at_rest(profile: Body, level_pct: float) -> State:
     """A phone that has lain idle long enough: idle power has warmed it above the air."""
     physics, full = profile.physics, float(profile.battery.charge_full_mah)
     skin = physics.ambient_c + physics.idle_w * 0.5 * physics.skin_air_k_per_w
@@ -101,7 +119,7 @@ def faster_heat(physics: Physics, scale: float) -> Physics:
 
 def step(
     state: State,
-    profile: Profile,
+    profile: Body,
     *,
     load: float,
     seconds: float,

@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from android_runner.adapters import PROGRAMS
 from harness.artifacts.binaries import Binary, Words, host_abi, host_kind, normal_abi, read_binary, words_of
 from harness.artifacts.hashing import sha256_of
+from harness.artifacts.ipa import expired, is_ipa, read_ipa
 from harness.artifacts.locate import find
 from harness.errors import ErrorClass, Permanent
 from harness.model import Artifact, ArtifactFile, Platform, Runner, RunnerBuild
@@ -25,6 +27,9 @@ from harness.supply.unpack import MAX_ENTRIES, is_archive, unpacked
 
 _LIBRARY = re.compile(r"\.so(\.\d+)*$|\.dylib$|\.metallib$")
 _LIBRARY_FOLDERS = ("", "lib", "../lib")
+
+APP_PROGRAM = "farm-runner"
+"""What an iPhone's app does is the contract of this program, whatever its executable is called."""
 
 
 def check_runner(runner: Runner, base_dir: Path, cache: Path | None = None, *, fetch: bool = True) -> RunnerBuild:
@@ -37,6 +42,8 @@ def check_runner(runner: Runner, base_dir: Path, cache: Path | None = None, *, f
     source = find(runner, base_dir, cache, ErrorClass.RUNNER_MISSING, fetch=fetch)
     label = f"runner {runner.id}: {source}"
     try:
+        if runner.platform is Platform.IOS:
+            return _check_app(runner, source, label, cache)
         folder = _folder_of(source, runner, label, cache)
         programs = _programs(folder, runner, label)
         abi = _checked_abi(programs, runner, label)
@@ -55,6 +62,43 @@ def check_runner(runner: Runner, base_dir: Path, cache: Path | None = None, *, f
     if words is None:
         return RunnerBuild(artifact, abi, names, options=None)
     return RunnerBuild(artifact, abi, names, words.options, words.backends)
+
+
+def _check_app(runner: Runner, source: Path, label: str, cache: Path) -> RunnerBuild:
+    """An iPhone's runner is an .ipa, which goes onto the phone as it is.
+
+    Raises:
+        Permanent: as for `check_runner`; SIGNATURE_EXPIRED.
+    """
+    if not is_ipa(source):
+        raise Permanent(
+            f"{label} is no .ipa", error_class=ErrorClass.RUNNER_INVALID, advice="name the .ipa itself: docs/ios.md"
+        )
+    package = read_ipa(source)
+    if ended := expired(package, time.time()):
+        raise Permanent(
+            f"{label}: {ended}",
+            error_class=ErrorClass.SIGNATURE_EXPIRED,
+            advice="sign it again: make ipa (docs/ios.md)",
+        )
+    digest = sha256_of(source, cache)
+    _compare(digest, runner, label)
+    app = unpacked(source, digest, cache) / "Payload" / package.folder
+    program = read_binary(app / package.executable)
+    if program.kind not in ("macho", "elf"):
+        raise Permanent(
+            f"{label}: {package.executable} is no program: {program.detail}",
+            error_class=ErrorClass.RUNNER_NOT_EXECUTABLE,
+            advice="build the app again: docs/ios.md",
+        )
+    if program.abi != normal_abi(runner.abi):
+        built = f"{label}: {package.executable} is built for {program.abi}"
+        raise _other_abi(built, f"the inventory says {runner.abi}")
+    binaries = [(file, sha256_of(file, cache)) for file in _walk(app) if read_binary(file).kind in ("macho", "elf")]
+    words = words_of(binaries, cache)
+    file = ArtifactFile(source.name, str(source.absolute()), source.stat().st_size, digest)
+    programs = {APP_PROGRAM: package.executable}
+    return RunnerBuild(Artifact("runner", digest, (file,)), program.abi, programs, words.options, words.backends)
 
 
 def _compare(digest: str, runner: Runner, label: str) -> None:

@@ -18,10 +18,10 @@ from harness.cli.main import Context
 from harness.errors import ErrorClass, FarmError, NoDeviceError, UsageError
 from harness.inventory import LoadedInventory, load
 from harness.model import (
-    AdbEndpoint,
     Attached,
     ErrorInfo,
     Inventory,
+    Lab,
     Model,
     ModelFile,
     PlannedCase,
@@ -48,16 +48,18 @@ def inventory_if_any(context: Context) -> LoadedInventory | None:
 
 
 def discover(inventory: Inventory | None) -> tuple[Attached, ...]:
-    """Every attached device: phones over adb, and this host when the inventory has a device of platform local."""
+    """Every attached device: phones over adb and usbmux, and this host when the inventory has a device of platform
+    local. Where the inventory has no Android phone but others, nobody asks for an adb server."""
     from device_agents import agents
-    from device_agents.local.agent import discover_local
 
     if inventory is None:
-        return agents.discover(AdbEndpoint())
+        return agents.discover(Lab())
     platforms = {device.platform for device in inventory.devices}
+    if not platforms:
+        return agents.discover(inventory.lab)
     if platforms == {Platform.LOCAL}:
-        return (discover_local(),)
-    return agents.discover(inventory.lab.adb, local=Platform.LOCAL in platforms)
+        return agents.discover(inventory.lab, platforms)
+    return agents.discover(inventory.lab, platforms | {Platform.IOS})
 
 
 def discover_to_use(inventory: Inventory | None) -> tuple[Attached, ...]:
@@ -99,7 +101,7 @@ def opener(inventory: Inventory) -> Callable[[ResolvedDevice], DeviceAgent]:
     def open_agent(device: ResolvedDevice) -> DeviceAgent:
         from device_agents import agents
 
-        return agents.open_agent(device.attached, inventory.lab.adb, usb=device.entry.usb)
+        return agents.open_agent(device.attached, inventory.lab, usb=device.entry.usb)
 
     return open_agent
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def _rows(inventory: Inventory | None, attached: tuple[Attached, ...]) -> list[d
                 "tier": entry.entry.tier if entry else None,
                 "state": device.state.value,
                 "advice": advice,
+                "checks": [asdict(check) for check in device.checks],
             }
         )
     return rows
@@ -67,8 +69,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from harness.model import DeviceKind
 
     if not rows:
-        click.echo("no phone is attached. Plug one in, switch on USB debugging in its developer options, or try")
-        click.echo("virtual ones: farm lab up")
+        click.echo(
+            "no phone is attached. Plug one in (Android: switch on USB debugging in its developer options; iPhone:"
+        )
+        click.echo("tap Trust), or try virtual ones: farm lab up")
         return
     body = []
     for row in rows:
@@ -79,7 +83,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 row["serial"],
                 row["model"] or "unknown",
                 row["soc"] or "unknown",
-                row["os_version"] or "unknown",
+                _os_of(row),
                 ", ".join(row["abis"] or ()) or "unknown",
                 output.gigabytes(row["ram_bytes"]),
                 output.gigabytes(row["storage_free_bytes"]),
@@ -88,8 +92,15 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 row["advice"],
             )
         )
-    titles = ("id", "serial", "model", "SoC", "Android", "ABI", "RAM", "free", "tier", "state", "what to do")
+    titles = ("id", "serial", "model", "SoC", "OS", "ABI", "RAM", "free", "tier", "state", "what to do")
     output.print_table("Attached devices", titles, body)
+
+
+def _os_of(row: dict[str, Any]) -> str:
+    """Name and version of the system."""
+    names = {"android": "Android", "ios": "iOS", "local": "Linux"}
+    version = row["os_version"]
+    return "unknown" if not version else f"{names[row['platform']]} {version}"
 
 
 @click.command()

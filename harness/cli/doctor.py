@@ -77,12 +77,14 @@ def _examine(context: Context, *, prove_power: bool) -> Iterator[Finding]:
     try:
         attached = compose.discover(inventory)
     except (FarmError, UsageError) as error:
-        yield _failed("adb", error)
+        yield _failed("phones", error)
         attached = ()
     else:
-        yield Finding("adb", "ok", f"the server answers; {len(attached)} devices")
+        yield Finding("phones", "ok", f"adb and the muxer answer; {len(attached)} devices")
+    attached = tuple(_prepared(device, inventory) for device in attached)
     for device in attached:
         yield _device(device)
+        yield from _checks(device)
     if loaded is not None:
         yield from _entries(loaded, attached)
         devices = resolve_devices(loaded.inventory, attached)
@@ -156,6 +158,22 @@ def _device(device: Attached) -> Finding:
     if free is not None and free < MIN_FREE_BYTES:
         return Finding(name, "warning", f"{free / 1e9:.1f} GB of storage free{mark}", "remove apps or files from it")
     return Finding(name, "ok", f"answers{mark}")
+
+
+def _prepared(device: Attached, inventory: Inventory | None) -> Attached:
+    """The device after what farm itself can do for it: an iPhone is asked for trust, and gets its developer image, for
+    which the first time needs the internet."""
+    from device_agents.ios.discovery import can_prepare, prepare
+    from harness.model import Lab
+
+    return prepare(device, inventory.lab if inventory is not None else Lab()) if can_prepare(device) else device
+
+
+def _checks(device: Attached) -> Iterator[Finding]:
+    """What a phone was looked at for."""
+    for check in device.checks:
+        level: Literal["ok", "warning", "problem"] = "warning" if check.level == "unknown" else check.level
+        yield Finding(f"{device.serial} {check.name}", level, check.text, check.advice)
 
 
 def _entries(loaded: LoadedInventory, attached: tuple[Attached, ...]) -> Iterator[Finding]:

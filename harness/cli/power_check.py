@@ -107,10 +107,15 @@ def proof_rows(context: Context, inventory: Inventory, devices: Iterable[Resolve
     """
     from harness.lease_keeper import LeaseKeeper
     from harness.leases import identity_of_this_process
+    from harness.model import Platform
     from harness.plan import usable
     from harness.store import Store
 
-    chosen = [device for device in devices if device.entry.usb is not None and usable(device.attached)]
+    chosen = [
+        device
+        for device in devices
+        if device.entry.usb is not None and device.entry.platform is Platform.ANDROID and usable(device.attached)
+    ]
     if not chosen:
         yield (
             "USB power",
@@ -135,8 +140,8 @@ def proof_rows(context: Context, inventory: Inventory, devices: Iterable[Resolve
 
 
 def _proof_row(store: Store, keeper: LeaseKeeper, device: ResolvedDevice, agent: DeviceAgent) -> Row:
-    from device_agents.android.telemetry.samples import parse_samples
     from device_agents.charging import prove_port
+    from device_agents.samples import parse_samples
 
     usb, subject = device.entry.usb, f"USB power of {device.id}"
     assert usb is not None

@@ -288,7 +288,7 @@ class Execution:
         import tempfile
         import time
 
-        from device_agents.android.telemetry.samples import parse_samples
+        from device_agents.samples import parse_samples
         from harness.analysis.repeats import RepeatPolicy
         from harness.cli import compose
         from harness.lease_keeper import LeaseKeeper

@@ -106,14 +106,17 @@ def _devices(
         return
     with _lab(context, lab_name) as (endpoint, ids):
         from device_agents import agents
+        from harness.model import Lab, Platform
         from harness.plan import ResolvedDevice, usable
         from harness.selftest.runs import entry_for
 
-        found = [each for each in agents.discover(endpoint) if usable(each) and each.facts is not None]
+        lab = Lab(adb=endpoint)
+        attached = agents.discover(lab, {Platform.ANDROID})
+        found = [each for each in attached if usable(each) and each.facts is not None]
         named = {each.facts.identity: each for each in found if each.facts is not None}
         phones = tuple(ResolvedDevice(ids[key], entry_for(ids[key]), named[key]) for key in ids if key in named)
         compose.require_usable("the virtual lab", phones, found)
-        yield phones, lambda device: agents.open_agent(device.attached, endpoint)
+        yield phones, lambda device: agents.open_agent(device.attached, lab)
 
 
 def _require_free(devices: Sequence[ResolvedDevice], open_agent: OpenAgent) -> None:

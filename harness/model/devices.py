@@ -30,6 +30,7 @@ class DeviceFacts:
         os_fingerprint: the OS build, e.g. ro.build.fingerprint.
         ram_bytes, storage_free_bytes, storage_total_bytes: None when not readable.
         cpus_allowed: cores that a process of the shell may use; empty when not readable.
+        performance_cores: how many the maker says the chip has, where the device does not tell its cores; 0: unknown.
     """
 
     identity: str
@@ -47,6 +48,24 @@ class DeviceFacts:
     storage_total_bytes: int | None
     cores: tuple[CpuCore, ...] = ()
     cpus_allowed: tuple[int, ...] = ()
+    performance_cores: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCheck:
+    """One thing that a device was looked at for.
+
+    Args:
+        name: "pairing", "developer mode", "image", "tunnel", "battery", …
+        level: "ok", "warning" (a run works), "problem" (nothing runs on it), "unknown" (it could not be told).
+        text: what was seen.
+        advice: what to do; "" where nothing is to be done.
+    """
+
+    name: str
+    level: Literal["ok", "warning", "problem", "unknown"]
+    text: str
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,7 @@ class Attached:
         transports: every serial under which the same device is seen now, the preferred one first.
         advice: what the operator should do about `state`; "" when READY.
         facts: None when the device could not be asked.
+        checks: what was looked at beside that; empty for devices that need nothing of the kind.
     """
 
     platform: Platform
@@ -66,6 +86,7 @@ class Attached:
     state: DeviceState
     advice: str
     facts: DeviceFacts | None
+    checks: tuple[DeviceCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

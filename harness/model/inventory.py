@@ -47,9 +47,19 @@ class AdbEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
+    """Where the phones are.
+
+    Args:
+        adb: server of the Android phones.
+        usbmux: muxer of the iPhones, "HOST:PORT" or the path of its socket; None: the system's own.
+        tunneld: "HOST:PORT" of a running tunneld for iPhones with iOS 17.4 or later; None: a tunnel of farm's own.
+    """
+
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     name: Identifier = "lab"
     adb: AdbEndpoint = field(default_factory=AdbEndpoint)
+    usbmux: Identifier | None = None
+    tunneld: Identifier | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class DeviceState(StrEnum):
     NO_PERMISSIONS = "no_permissions"
     RECOVERY = "recovery"
     LOCKED_SINCE_BOOT = "locked_since_boot"
+    NOT_PREPARED = "not_prepared"
     UNRESPONSIVE = "unresponsive"
     UNKNOWN = "unknown"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from android_runner.base import RunnerAdapter
 from android_runner.calibration import Calibration
 from android_runner.native_calibration import NativeCalibration
-from device_agents.android.telemetry.samples import parse_samples
 from device_agents.base import DeviceAgent, JobHandle, JobOutput, Jobs, JobSpec, JobState, Sampling
+from device_agents.samples import parse_samples
 from harness.errors import FarmError
 from harness.events import Reporter, Silent
 from harness.lease_keeper import LeaseKeeper

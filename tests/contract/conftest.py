@@ -1,4 +1,4 @@
-"""Every agent passes the same tests: this machine, and a virtual phone behind a real adb."""
+"""Every agent passes the same tests: this machine, a virtual phone behind a real adb, and a virtual iPhone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from device_agents.android.adb import AdbServer
 from device_agents.android.agent import AndroidAgent, sampler_text
 from device_agents.android.discovery import discover
 from device_agents.base import DeviceAgent
+from device_agents.ios.agent import IosAgent
 from device_agents.local.agent import LocalAgent, discover_local
-from harness.model import AdbEndpoint
+from harness.model import AdbEndpoint, Attached, DeviceState, Lab, Platform
+from tests.contract.iphones import app
 from tests.lab.conftest import RunningLab, start_lab, virtual_lab
+from tests.lab.iphone_lab import Running, iphones
 
 __all__ = ["start_lab", "virtual_lab"]
 
@@ -34,7 +37,7 @@ def agent_of(lab: RunningLab, phone: str, monkeypatch: pytest.MonkeyPatch) -> An
         monkeypatch.setenv(name, value)
     serial = lab.info.phone(phone).serial
     found = [each for each in discover(AdbEndpoint()) if each.facts is not None and each.facts.identity == serial]
-    agent = open_agent(found[0], AdbEndpoint())
+    agent = open_agent(found[0], Lab())
     assert isinstance(agent, AndroidAgent)
     return agent
 
@@ -55,6 +58,43 @@ def old_android_agent(virtual_lab: RunningLab, monkeypatch: pytest.MonkeyPatch) 
     agent = agent_of(virtual_lab, "pixel-8-pro", monkeypatch)
     yield agent
     agent.close()
+
+
+@pytest.fixture(scope="session")
+def iphone_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A virtual iPhone without an app; tests leave it as it was."""
+    folder = tmp_path_factory.mktemp("iphones")
+    with iphones(folder, "iphone-15-pro@18") as running:
+        yield running
+
+
+@pytest.fixture
+def bare_ios_agent(
+    iphone_lab: Running, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[IosAgent]:
+    """An agent of an iPhone on which no app is installed."""
+    monkeypatch.setenv("FARM_CACHE", str(tmp_path_factory.getbasetemp() / "farm-cache"))
+    lab = Lab(usbmux=iphone_lab.info.usbmux, tunneld=iphone_lab.info.tunneld or None)
+    udid = iphone_lab.phone().udid
+    agent = IosAgent(Attached(Platform.IOS, udid, (udid,), DeviceState.READY, "", None), lab)
+    agent._phone.ask("pair", limit_s=30)
+    yield agent
+    agent.close()
+    iphone_lab.order("no_app")
+
+
+@pytest.fixture
+def ios_agent(bare_ios_agent: IosAgent, tmp_path: Path) -> IosAgent:
+    """An agent of an iPhone with the app of the tests."""
+    bare_ios_agent.files.ensure(app(tmp_path / "app" / "FarmRunner.ipa"), keep=frozenset(), limit_s=60)
+    return bare_ios_agent
+
+
+@pytest.fixture(params=["local", "android", "ios"])
+def every_agent(request: pytest.FixtureRequest) -> DeviceAgent:
+    """For what needs no shell."""
+    found: DeviceAgent = request.getfixturevalue(f"{request.param}_agent")
+    return found
 
 
 @pytest.fixture(params=["local", "android"])

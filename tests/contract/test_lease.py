@@ -24,66 +24,66 @@ def lease(note: str = "", seconds: float = 60.0, **more: object) -> LeaseInfo:
     return dataclasses.replace(me, **given)  # type: ignore[arg-type]
 
 
-def test_free_take_read_release(agent: DeviceAgent) -> None:
-    assert agent.lease.read(limit_s=10) is None
+def test_free_take_read_release(every_agent: DeviceAgent) -> None:
+    assert every_agent.lease.read(limit_s=10) is None
     mine = lease("run 'x' $(y)")
-    assert agent.lease.acquire(mine, limit_s=10) == mine
-    held = agent.lease.read(limit_s=10)
+    assert every_agent.lease.acquire(mine, limit_s=10) == mine
+    held = every_agent.lease.read(limit_s=10)
     assert held is not None
     assert held.owner == mine.owner
     assert "@" in held.owner
     assert abs(held.expires_at - mine.expires_at) < 3
-    agent.lease.release(mine, limit_s=10)
-    assert agent.lease.read(limit_s=10) is None
+    every_agent.lease.release(mine, limit_s=10)
+    assert every_agent.lease.read(limit_s=10) is None
 
 
-def test_second_asker_gets_the_holder(agent: DeviceAgent) -> None:
+def test_second_asker_gets_the_holder(every_agent: DeviceAgent) -> None:
     mine, other = lease("mine"), lease("other", host="elsewhere")
-    agent.lease.acquire(mine, limit_s=10)
-    assert agent.lease.acquire(other, limit_s=10).owner == mine.owner
+    every_agent.lease.acquire(mine, limit_s=10)
+    assert every_agent.lease.acquire(other, limit_s=10).owner == mine.owner
     with pytest.raises(Transient) as raised:
-        agent.lease.renew(other, limit_s=10)
+        every_agent.lease.renew(other, limit_s=10)
     assert raised.value.error_class is ErrorClass.DEVICE_LEASED
-    agent.lease.release(other, limit_s=10)
-    assert agent.lease.acquire(other, limit_s=10).owner == mine.owner, "only the holder gives it back"
+    every_agent.lease.release(other, limit_s=10)
+    assert every_agent.lease.acquire(other, limit_s=10).owner == mine.owner, "only the holder gives it back"
 
 
-def test_renew_moves_the_expiry(agent: DeviceAgent) -> None:
+def test_renew_moves_the_expiry(every_agent: DeviceAgent) -> None:
     mine = lease(seconds=5)
-    agent.lease.acquire(mine, limit_s=10)
-    agent.lease.renew(dataclasses.replace(mine, expires_at=time.time() + 500), limit_s=10)
-    held = agent.lease.read(limit_s=10)
+    every_agent.lease.acquire(mine, limit_s=10)
+    every_agent.lease.renew(dataclasses.replace(mine, expires_at=time.time() + 500), limit_s=10)
+    held = every_agent.lease.read(limit_s=10)
     assert held is not None
     assert held.expires_at > time.time() + 400
 
 
-def test_expired_is_taken_over(agent: DeviceAgent) -> None:
+def test_expired_is_taken_over(every_agent: DeviceAgent) -> None:
     old, new = lease("old", host="elsewhere"), lease("new")
-    agent.lease.acquire(dataclasses.replace(old, expires_at=time.time() - 5), limit_s=10)
+    every_agent.lease.acquire(dataclasses.replace(old, expires_at=time.time() - 5), limit_s=10)
     # An expiry in the past is kept for a second, since a lease of no time could never be taken.
     deadline = time.monotonic() + 10
-    while agent.lease.acquire(new, limit_s=10).owner != new.owner:
+    while every_agent.lease.acquire(new, limit_s=10).owner != new.owner:
         assert time.monotonic() < deadline
-    assert agent.lease.read(limit_s=10).owner == new.owner  # type: ignore[union-attr]
+    assert every_agent.lease.read(limit_s=10).owner == new.owner  # type: ignore[union-attr]
 
 
-def test_dead_process_of_this_host_is_taken_over_at_once(agent: DeviceAgent) -> None:
+def test_dead_process_of_this_host_is_taken_over_at_once(every_agent: DeviceAgent) -> None:
     gone = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = psutil.Process(gone.pid).create_time()
     dead = lease("dead", pid=gone.pid, pid_started=started)
-    agent.lease.acquire(dead, limit_s=10)
+    every_agent.lease.acquire(dead, limit_s=10)
     mine = lease("mine")
-    assert agent.lease.acquire(mine, limit_s=10).owner == dead.owner, "it still lives"
+    assert every_agent.lease.acquire(mine, limit_s=10).owner == dead.owner, "it still lives"
     gone.communicate(b"\n")
-    assert agent.lease.acquire(mine, limit_s=10) == mine
+    assert every_agent.lease.acquire(mine, limit_s=10) == mine
 
 
-def test_reservation_and_foreign_host_outlive_their_process(agent: DeviceAgent) -> None:
+def test_reservation_and_foreign_host_outlive_their_process(every_agent: DeviceAgent) -> None:
     dead = {"pid": 2**22 - 1, "pid_started": 1.0}
     for held in (lease("reserved", reserved=True, **dead), lease("far", host="elsewhere", **dead)):
-        agent.lease.acquire(held, limit_s=10)
-        assert agent.lease.acquire(lease("mine"), limit_s=10).owner == held.owner
-        agent.lease.release(held, limit_s=10)
+        every_agent.lease.acquire(held, limit_s=10)
+        assert every_agent.lease.acquire(lease("mine"), limit_s=10).owner == held.owner
+        every_agent.lease.release(held, limit_s=10)
 
 
 def test_pid_given_to_another_process_is_a_dead_holder() -> None:
@@ -92,21 +92,21 @@ def test_pid_given_to_another_process_is_a_dead_holder() -> None:
 
 
 @pytest.mark.parametrize("before", ["free", "expired", "dead"])
-def test_race_has_one_winner(agent: DeviceAgent, before: str) -> None:
+def test_race_has_one_winner(every_agent: DeviceAgent, before: str) -> None:
     if before == "expired":
-        agent.lease.acquire(lease("old", host="elsewhere", expires_at=time.time()), limit_s=10)
-        held = agent.lease.read(limit_s=10)
+        every_agent.lease.acquire(lease("old", host="elsewhere", expires_at=time.time()), limit_s=10)
+        held = every_agent.lease.read(limit_s=10)
         while held is not None and held.expires_at > time.time():
-            held = agent.lease.read(limit_s=10)
+            held = every_agent.lease.read(limit_s=10)
     elif before == "dead":
-        agent.lease.acquire(lease("old", pid=2**22 - 1, pid_started=1.0), limit_s=10)
+        every_agent.lease.acquire(lease("old", pid=2**22 - 1, pid_started=1.0), limit_s=10)
     askers = [lease(f"asker {index}", host=f"host {index}") for index in range(6)]
     gate = threading.Barrier(len(askers))
     answers: dict[str, str] = {}
 
     def ask(mine: LeaseInfo) -> None:
         gate.wait()
-        answers[mine.owner] = agent.lease.acquire(mine, limit_s=30).owner
+        answers[mine.owner] = every_agent.lease.acquire(mine, limit_s=30).owner
 
     threads = [threading.Thread(target=ask, args=(each,)) for each in askers]
     for thread in threads:

@@ -112,8 +112,8 @@ def test_alive_and_facts(agent: DeviceAgent) -> None:
     assert facts.cores
 
 
-def test_snapshot_has_every_reading(agent: DeviceAgent) -> None:
-    snapshot = agent.telemetry.snapshot(limit_s=20)
+def test_snapshot_has_every_reading(every_agent: DeviceAgent) -> None:
+    snapshot = every_agent.telemetry.snapshot(limit_s=20)
     assert set(snapshot) == {
         "battery_level_pct",
         "battery_temperature_c",

@@ -1,0 +1,1 @@
+"""iPhones, behind usbmux."""
