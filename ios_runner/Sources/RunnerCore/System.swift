@@ -19,10 +19,10 @@ func nanoseconds(_ seconds: Double) -> Int64 {
 }
 
 /// A lock for a few instructions at a time.
-final class Lock {
+public final class Lock {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
 
-    init() {
+    public init() {
         mutex = .allocate(capacity: 1)
         mutex.initialize(to: pthread_mutex_t())
         pthread_mutex_init(mutex, nil)
@@ -33,7 +33,7 @@ final class Lock {
         mutex.deallocate()
     }
 
-    func held<Result>(_ work: () throws -> Result) rethrows -> Result {
+    public func held<Result>(_ work: () throws -> Result) rethrows -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         return try work()
