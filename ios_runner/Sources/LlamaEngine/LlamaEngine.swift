@@ -10,7 +10,7 @@ public final class LlamaEngine: Engine {
     private let version: String
     private var model: OpaquePointer?
     private var context: OpaquePointer?
-    private var batch = defaultBatch
+    private var batch = LlamaEngine.defaultBatch
 
     /// `version` is the library's, as the build knows it.
     public init(version: String) {

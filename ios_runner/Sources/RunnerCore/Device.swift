@@ -44,7 +44,7 @@ public struct DeviceFile: DeviceSource {
         var found = DeviceState()
         // A file that is just being replaced, or is no JSON, tells nothing.
         guard let bytes = content(of: path, limit: 1 << 16), let told = try? Json.parse(bytes) else { return found }
-        if case .text(let word) = told.member("thermal_state") { found.thermal = .init(rawValue: word) }
+        if case .text(let word) = told.member("thermal_state") { found.thermal = DeviceState.Thermal(rawValue: word) }
         if case .boolean(let value) = told.member("low_power") { found.isLowPower = value }
         if case .integer(let value) = told.member("battery_level_pct"), (0...100).contains(value) {
             found.batteryPercent = Int(value)

@@ -8,10 +8,10 @@ struct JsonReader {
     }
 
     mutating func whole() throws -> Json {
-        let value = try any(depth: 0)
+        let found = try value(depth: 0)
         skipSpace()
         if at != text.count { throw wrong("something follows the value") }
-        return value
+        return found
     }
 
     private func wrong(_ what: String) -> Json.Wrong {
@@ -33,7 +33,7 @@ struct JsonReader {
         return true
     }
 
-    private mutating func any(depth: Int) throws -> Json {
+    private mutating func value(depth: Int) throws -> Json {
         if depth > Json.deepest { throw wrong("nested too deeply") }
         skipSpace()
         switch next {
@@ -60,7 +60,7 @@ struct JsonReader {
             let name = try string()
             skipSpace()
             if !take(":") { throw wrong("a colon is missing") }
-            if found.updateValue(try any(depth: depth + 1), forKey: name) != nil { throw wrong("a name stands twice") }
+            if found.updateValue(try value(depth: depth + 1), forKey: name) != nil { throw wrong("a name stands twice") }
             skipSpace()
             if take(",") { continue }
             if !take("}") { throw wrong("an object does not end") }
@@ -74,7 +74,7 @@ struct JsonReader {
         skipSpace()
         if take("]") { return found }
         while true {
-            found.append(try any(depth: depth + 1))
+            found.append(try value(depth: depth + 1))
             skipSpace()
             if take(",") { continue }
             if !take("]") { throw wrong("an array does not end") }

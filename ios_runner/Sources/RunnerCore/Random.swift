@@ -4,8 +4,8 @@ struct MersenneTwister {
     private static let size = 312
     private static let middle = 156
 
-    private var state = [UInt64](repeating: 0, count: size)
-    private var index = size
+    private var state = [UInt64](repeating: 0, count: Self.size)
+    private var index = Self.size
 
     init(seed: UInt64) {
         state[0] = seed

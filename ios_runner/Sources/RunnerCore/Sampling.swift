@@ -53,7 +53,7 @@ private func likeliest(_ logits: UnsafeBufferPointer<Float>) -> Int {
     for at in whole..<logits.count where logits[at] > best { best = logits[at] }
 
     var begin = 0
-    while begin < whole, !any(lanes(begin) .== Lanes(repeating: best)) { begin += width }
+    while begin < whole, !Swift.any(lanes(begin) .== Lanes(repeating: best)) { begin += width }
     for at in begin..<logits.count where logits[at] == best { return at }
     return 0
 }

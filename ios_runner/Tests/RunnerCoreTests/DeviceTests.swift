@@ -9,9 +9,8 @@ private final class Changing: DeviceSource {
     func state() -> DeviceState { now }
 }
 
-final class DeviceTests: XCTestCase {
+final class DeviceTests: FolderTestCase {
     func testItIsToldWhenItChangesAndEveryFewSeconds() throws {
-        let folder = try WorkFolder()
         let device = Changing()
         var watch = DeviceWatch(device, try EventWriter(path: "events"))
         let second: Int64 = 1_000_000_000
@@ -20,21 +19,20 @@ final class DeviceTests: XCTestCase {
         device.now.batteryPercent = 80
         try watch.tell(at: begin)
         for step in 1..<20 { try watch.follow(at: begin + Int64(step) * second / 4) }
-        XCTAssertEqual(try levels(folder), [80])
+        XCTAssertEqual(try levels(), [80])
         device.now.batteryPercent = 79
         try watch.follow(at: begin + 5 * second)
-        XCTAssertEqual(try levels(folder), [80, 79])
+        XCTAssertEqual(try levels(), [80, 79])
         device.now.thermal = .serious
         device.now.batteryPercent = 78
         try watch.follow(at: begin + 5 * second + 1)
-        XCTAssertEqual(try levels(folder), [80, 79])
+        XCTAssertEqual(try levels(), [80, 79])
         try watch.follow(at: begin + 5 * second + DeviceWatch.lookInterval)
-        XCTAssertEqual(try levels(folder), [80, 79, 78])
+        XCTAssertEqual(try levels(), [80, 79, 78])
         XCTAssertEqual(try folder.events("events").last?["thermal_state"] as? String, "serious")
     }
 
     func testTheBackgroundEndsTheRun() throws {
-        let folder = try WorkFolder()
         let device = Changing()
         device.now.isFrontmost = true
         var watch = DeviceWatch(device, try EventWriter(path: "events"))
@@ -49,7 +47,7 @@ final class DeviceTests: XCTestCase {
         XCTAssertEqual(try folder.events("events").compactMap { $0["frontmost"] as? Bool }, [true, false])
     }
 
-    private func levels(_ folder: WorkFolder) throws -> [Int] {
+    private func levels() throws -> [Int] {
         try folder.events("events").compactMap { ($0["battery_level_pct"] as? NSNumber)?.intValue }
     }
 }

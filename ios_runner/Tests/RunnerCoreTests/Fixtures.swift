@@ -49,7 +49,22 @@ extension Json {
     }
 }
 
-/// A folder for one test, and the working directory until its end.
+/// A test with a folder of its own, the working directory until its end.
+class FolderTestCase: XCTestCase {
+    private(set) var folder: WorkFolder!
+
+    override func setUpWithError() throws { folder = try WorkFolder() }
+
+    override func tearDown() { folder.remove() }
+
+    /// An empty one in place of the one that was.
+    func renewFolder() throws {
+        folder.remove()
+        folder = try WorkFolder()
+    }
+}
+
+/// A folder, the working directory until it is removed.
 final class WorkFolder {
     let path: String
     private let before = FileManager.default.currentDirectoryPath
@@ -61,7 +76,7 @@ final class WorkFolder {
         FileManager.default.changeCurrentDirectoryPath(path)
     }
 
-    deinit {
+    func remove() {
         FileManager.default.changeCurrentDirectoryPath(before)
         try? FileManager.default.removeItem(atPath: path)
     }

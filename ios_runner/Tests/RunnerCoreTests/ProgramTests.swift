@@ -3,7 +3,7 @@ import RunnerCore
 import XCTest
 
 /// The program as a process of its own.
-final class ProgramTests: XCTestCase {
+final class ProgramTests: FolderTestCase {
     private func start(_ words: [String]) throws -> (process: Process, out: Pipe, err: Pipe) {
         let folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
         let process = Process()
@@ -24,7 +24,7 @@ final class ProgramTests: XCTestCase {
         return (process.terminationStatus, String(decoding: said, as: UTF8.self), String(decoding: wrong, as: UTF8.self))
     }
 
-    private func request(_ folder: WorkFolder, kind: String = "sustained", output: String) throws {
+    private func request(kind: String = "sustained", output: String) throws {
         try folder.write("model.json", "{}")
         try folder.write("request.json", """
             {"contract":"1.1","model":{"path":"model.json"},"workload":{"kind":"\(kind)","prompt":[1],"gen_tokens":5,"seconds":60},
@@ -57,9 +57,8 @@ final class ProgramTests: XCTestCase {
     }
 
     func testEventsThatCannotBeWrittenEndTheRunWithAWord() throws {
-        let folder = try WorkFolder()
         for output in ["/nowhere/events", "/dev/full"] where output.hasPrefix("/nowhere") || access(output, W_OK) == 0 {
-            try request(folder, kind: "stream", output: output)
+            try request(kind: "stream", output: output)
             let (code, _, err) = try finish([folder.path + "/request.json"])
             XCTAssertEqual(code, 1)
             XCTAssert(err.contains("output_unwritable"), err)
@@ -68,8 +67,7 @@ final class ProgramTests: XCTestCase {
 
     func testWhatAKilledProgramLeavesIsWhole() throws {
         for after in [1, 7, 40, 300] {
-            let folder = try WorkFolder()
-            try request(folder, output: "-")
+                try request(output: "-")
             let (process, out, _) = try start([folder.path + "/request.json"])
             var lines = 0
             var left = Data()
@@ -89,8 +87,7 @@ final class ProgramTests: XCTestCase {
     }
 
     func testAFaultIsTold() throws {
-        let folder = try WorkFolder()
-        try request(folder, output: "-")
+        try request(output: "-")
         let (process, out, _) = try start([folder.path + "/request.json"])
         var left = out.fileHandleForReading.availableData
         while !String(decoding: left, as: UTF8.self).contains("\"token\"") { left.append(out.fileHandleForReading.availableData) }
@@ -105,8 +102,7 @@ final class ProgramTests: XCTestCase {
     }
 
     func testARuntimeThatGivesUpIsTold() throws {
-        let folder = try WorkFolder()
-        try request(folder, output: "-")
+        try request(output: "-")
         try folder.write("model.json", "{\"fail\":{\"at\":\"take\",\"after\":2,\"as\":\"fatal\"}}")
         try folder.write("request.json", """
             {"contract":"1.1","model":{"path":"\(folder.path)/model.json"},"workload":{"kind":"stream","prompt":[1],"gen_tokens":9}}

@@ -3,13 +3,13 @@ import RunnerCore
 import ScriptedEngine
 import XCTest
 
-final class RunTests: XCTestCase {
+final class RunTests: FolderTestCase {
     func testEveryRunTellsWhatTheContractSays() throws {
         let shapes = try Shapes()
         for row in try Fixtures.rows("runs") {
             let name = row.member("name")?.word ?? ""
-            let folder = try WorkFolder()
-            let code = try run(row, in: folder)
+            try renewFolder()
+            let code = try run(row)
             let events = try folder.events("events.jsonl")
             let names = events.compactMap { $0["event"] as? String }
             XCTAssertEqual(names, row.member("events")?.items.compactMap(\.word), name)
@@ -29,12 +29,11 @@ final class RunTests: XCTestCase {
 
     func testEventsAreAppended() throws {
         let row = try XCTUnwrap(Fixtures.rows("runs").first)
-        let folder = try WorkFolder()
-        for _ in 0..<2 { XCTAssertEqual(try run(row, in: folder), 0) }
+        for _ in 0..<2 { XCTAssertEqual(try run(row), 0) }
         XCTAssertEqual(try folder.events("events.jsonl").filter { $0["event"] as? String == "end" }.count, 2)
     }
 
-    private func run(_ row: Json, in folder: WorkFolder) throws -> Int32 {
+    private func run(_ row: Json) throws -> Int32 {
         let script = row.member("script")!
         var spaces = 0
         if case .integer(let count)? = row.member("spaces") { spaces = Int(count) }
