@@ -1,0 +1,3 @@
+import RunnerCore
+
+func makeEngine(runtimeVersion: String) throws -> Engine { LlamaEngine(version: runtimeVersion) }

@@ -1,0 +1,5 @@
+#pragma once
+
+#include <ggml-backend.h>
+#include <ggml.h>
+#include <llama.h>
