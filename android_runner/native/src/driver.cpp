@@ -6,7 +6,9 @@
 #include <cmath>
 
 #include "clock.h"
+#include "device.h"
 #include "failure.h"
+#include "file_check.h"
 #include "memory.h"
 #include "sampling.h"
 
@@ -18,12 +20,25 @@ constexpr std::int64_t kSecond = 1'000'000'000;
 class Driver {
  public:
   Driver(const Request& request, Backend& backend, Events& events)
-      : request_(request), backend_(backend), events_(events), sampler_(request.temperature, request.seed) {}
+      : request_(request), backend_(backend), events_(events), device_(events), sampler_(request.temperature, request.seed) {}
 
   void run() {
     begun_ = uptime_ns();
     start();
-    load();
+    if (request_.check) {
+      check_file(*request_.check);
+    } else {
+      device_.tell(uptime_ns());
+      load();
+      work();
+      memory();
+    }
+    Event end("end", uptime_ns());
+    events_.write(end.add("tokens", generated_).add("turns", turn_));
+  }
+
+ private:
+  void work() {
     switch (request_.kind) {
       case Kind::kLoad: break;
       case Kind::kStream: conversation(); break;
@@ -31,12 +46,17 @@ class Driver {
       case Kind::kSustained:
       case Kind::kBattery: sustained(); break;
     }
-    memory();
-    Event end("end", uptime_ns());
-    events_.write(end.add("tokens", generated_).add("turns", turn_));
   }
 
- private:
+  void check_file(const Check& check) {
+    const std::string found = hash_of(check, [this] { check_time(uptime_ns()); });
+    Event event("checked", uptime_ns());
+    events_.write(event.add("bytes", check.bytes).add("sha256", found));
+    if (found != check.sha256) {
+      throw Failure(failure_class::kModelInvalid, check.path + " has SHA-256 " + found + ", not " + check.sha256);
+    }
+  }
+
   void start() {
     const Build build = backend_.build();
     Event event("start", begun_);
@@ -45,7 +65,7 @@ class Driver {
     event.add("backends", build.accelerators).add("formats", build.formats);
     event.add("kinds", {"load", "stream", "throughput", "sustained", "battery"});
     event.add("load_modes", {"mmap", "read", "mlock"});
-    event.add("kind", name_of(request_.kind)).add("load_mode", name_of(request_.load_mode));
+    event.add("kind", request_.check ? "check" : name_of(request_.kind)).add("load_mode", name_of(request_.load_mode));
     event.add("threads", request_.threads).add("seed", static_cast<std::int64_t>(request_.seed));
     events_.write(event);
   }
@@ -68,13 +88,18 @@ class Driver {
     begin.add("counting_ns", beginning - counting).add("model_bytes", before.size).flag("evicted", request_.evict).add("cached_found_bytes", found.resident);
     events_.write(begin.add("cached_bytes", before.resident));
 
-    loaded_ = backend_.load(request_);
+    try {
+      loaded_ = backend_.load(request_);
+    } catch (const Failure& failure) {
+      throw device_.cause_of(failure);
+    }
     const std::int64_t ready = uptime_ns();
     Event end("load_end", ready);
     end.add("vocabulary", loaded_.vocabulary).add("context", loaded_.context).add("kv_bytes", loaded_.kv_bytes);
     end.add("cached_bytes", file_cache(request_.model).resident);
     events_.write(end.add("model", loaded_.model).add("cpu_features", loaded_.cpu_features));
     memory();
+    device_.tell(uptime_ns());
     check_model_fits();
   }
 
@@ -121,6 +146,7 @@ class Driver {
       begin_turn("prefill");
       prefill(turns_[0]);
       tell_own_times();
+      device_.follow(uptime_ns());
       if (request_.gen_tokens == 0) continue;
       backend_.reset();
       begin_turn("decode");
@@ -173,6 +199,7 @@ class Driver {
       Event event("token", now);
       events_.write(event.add("index", index).add("id", chosen));
       check_time(now);
+      device_.follow(now);
       const bool ended = !request_.ignore_eos && std::count(loaded_.end_tokens.begin(), loaded_.end_tokens.end(), chosen);
       if (ended || index + 1 == count || (until > 0 && now >= until)) break;
       const Token next = request_.forced.empty() ? chosen : request_.forced[static_cast<std::size_t>(index)];
@@ -190,7 +217,12 @@ class Driver {
 
   const float* take(const Token* tokens, int count) {
     const std::int64_t before = uptime_ns();
-    const float* logits = backend_.take(tokens, count);
+    const float* logits = nullptr;
+    try {
+      logits = backend_.take(tokens, count);
+    } catch (const Failure& failure) {
+      throw device_.cause_of(failure);
+    }
     taking_ns_ += uptime_ns() - before;
     return logits;
   }
@@ -227,6 +259,7 @@ class Driver {
   const Request& request_;
   Backend& backend_;
   Events& events_;
+  DeviceWatch device_;
   Sampler sampler_;
   Loaded loaded_;
   std::vector<std::vector<Token>> turns_;

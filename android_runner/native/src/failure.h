@@ -19,6 +19,7 @@ inline constexpr const char* kContextTooSmall = "context_too_small";
 inline constexpr const char* kMemoryRefused = "memory_refused";
 inline constexpr const char* kOutputUnwritable = "output_unwritable";
 inline constexpr const char* kTimedOut = "timed_out";
+inline constexpr const char* kNotFrontmost = "not_frontmost";
 inline constexpr const char* kRuntimeFailed = "runtime_failed";
 inline constexpr const char* kCrashed = "crashed";
 }  // namespace failure_class

@@ -169,6 +169,37 @@ void check_workload(const Section& workload, const Request& request) {
   }
 }
 
+Check read_check(const Section& top) {
+  for (const char* name : {"model", "workload"}) {
+    if (top.find(name) != nullptr) wrong(top.where(name), "stands beside check: give one of them");
+  }
+  const Section section = top.section("check");
+  Check check;
+  check.path = section.text("path", "");
+  if (check.path.empty()) wrong(section.where("path"), "is missing");
+  if (section.find("bytes") == nullptr) wrong(section.where("bytes"), "is missing");
+  check.bytes = section.integer("bytes", 0, 0, std::numeric_limits<std::int64_t>::max());
+  check.sha256 = section.text("sha256", "");
+  const bool hexadecimal = check.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (check.sha256.size() != 64 || !hexadecimal) {
+    wrong(section.where("sha256"), "must be 64 hexadecimal digits in lower case");
+  }
+  return check;
+}
+
+void read_work(const Section& top, Request& request) {
+  const Section model = top.section("model");
+  request.model = model.text("path", "");
+  if (request.model.empty()) wrong(model.where("path"), "is missing");
+  request.load_mode = model.choice("load_mode", request.load_mode, kLoadModes);
+  constexpr std::array<std::pair<const char*, bool>, 2> kCaches{{{"keep", false}, {"evict", true}}};
+  request.evict = model.choice("page_cache", request.evict, kCaches);
+
+  const Section workload = top.section("workload");
+  read_workload(workload, request);
+  check_workload(workload, request);
+}
+
 }  // namespace
 
 Request parse_request(std::string_view text) {
@@ -183,16 +214,11 @@ Request parse_request(std::string_view text) {
   check_contract(top);
 
   Request request;
-  const Section model = top.section("model");
-  request.model = model.text("path", "");
-  if (request.model.empty()) wrong(model.where("path"), "is missing");
-  request.load_mode = model.choice("load_mode", request.load_mode, kLoadModes);
-  constexpr std::array<std::pair<const char*, bool>, 2> kCaches{{{"keep", false}, {"evict", true}}};
-  request.evict = model.choice("page_cache", request.evict, kCaches);
-
-  const Section workload = top.section("workload");
-  read_workload(workload, request);
-  check_workload(workload, request);
+  if (top.find("check") != nullptr) {
+    request.check = read_check(top);
+  } else {
+    read_work(top, request);
+  }
 
   const Section sampling = top.section("sampling");
   request.temperature = sampling.number("temperature", 0);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,13 +12,23 @@ namespace farm {
 using Token = std::int32_t;
 
 inline constexpr int kContractMajor = 1;
-inline constexpr const char* kContract = "1.0";
+inline constexpr const char* kContract = "1.1";
 
 enum class Kind { kLoad, kStream, kThroughput, kSustained, kBattery };
 enum class LoadMode { kMmap, kRead, kMlock };
 enum class FlashAttention { kAuto, kOn, kOff };
 
+// A file to be held against what was sent, in place of any work.
+struct Check {
+  std::string path;
+  std::int64_t bytes = 0;
+  // 64 hexadecimal digits in lower case.
+  std::string sha256;
+};
+
 struct Request {
+  std::optional<Check> check;
+
   std::string model;
   LoadMode load_mode = LoadMode::kMmap;
   // Push the model's pages out of the page cache first, so that the load is a cold one.
