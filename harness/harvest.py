@@ -21,7 +21,7 @@ from harness.attempt import Attempt, reading_json
 from harness.death import classify_death
 from harness.energy_step import learn_gauge
 from harness.errors import ErrorClass, Permanent, Transient
-from harness.model import CaseResult, Measured, Reading, Step, Unavailable
+from harness.model import CaseResult, Measured, Platform, Reading, Step, Unavailable
 
 LOG_TAIL_BYTES = 8_000
 
@@ -49,7 +49,9 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     state.provenance |= {
         "boot_id": output.boot_id,
         "stamps": dict(output.stamps),
-        "process": "started from a shell, not from an app",
+        "process": "an app, launched over the cable"
+        if state.case.platform is Platform.IOS
+        else "started from a shell, not from an app",
         "meminfo": sampled_meminfo(samples),
     }
     figures = context.adapter.parse(request, run)
