@@ -109,8 +109,9 @@ def _memory(channels: Mapping[str, Trace], own: Reading) -> dict[str, Reading]:
     marks = _larger(_reading_max(channels, "runner.vm_hwm"), _reading_max(channels, "runner.phys_footprint"))
     rss, swap = channels.get("runner.vm_rss"), channels.get("runner.vm_swap")
     if rss is None or not rss.values:
+        footprint = _reading_max(channels, "runner.phys_footprint")
         return {
-            "peak_memory_mb": _larger(marks, own),
+            "peak_memory_mb": _larger(_larger(marks, footprint), own),
             "rss_anon_mb": _absent(channels, "runner.rss_anon"),
             "rss_file_mb": _absent(channels, "runner.rss_file"),
         }

@@ -205,7 +205,12 @@ class Iphone:
     def on_exit(self, callback: Callable[[Process], None]) -> Callable[[], None]:
         """Call `callback` with each process that ends; returns what ends that."""
         self._exit_callbacks.append(callback)
-        return lambda: self._exit_callbacks.remove(callback) if callback in self._exit_callbacks else None
+
+        def forget() -> None:
+            if callback in self._exit_callbacks:
+                self._exit_callbacks.remove(callback)
+
+        return forget
 
     def output_of(self, pid: int) -> AsyncIterator[tuple[Stream, bytes]]:
         """What the process wrote, from its start until its end.
