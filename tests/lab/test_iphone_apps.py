@@ -247,8 +247,12 @@ def test_an_app_over_its_limit_is_killed_by_the_phone_itself(tmp_path: Path) -> 
 
         async def work() -> None:
             await asyncio.to_thread(running.order, "set", values={"app_limit_bytes": 30 << 20})
-            async with running.connect() as client, DvtProvider(client) as provider:
-                pid = await ProcessControl(provider).launch(BUNDLE, ["hold", str(HELD)])
+            async with (
+                running.connect() as client,
+                DvtProvider(client) as provider,
+                ProcessControl(provider) as control,
+            ):
+                pid = await control.launch(BUNDLE, ["hold", str(HELD)])
                 await gone(running, pid)
                 (name,) = await reports(client)
                 assert name.startswith("/JetsamEvent-")
@@ -261,8 +265,12 @@ def test_an_app_lives_on_without_its_cable_and_dies_with_its_lab(tmp_path: Path)
     with iphones(tmp_path, IphoneWish("iphone-14@16", apps=(app,))) as running:
 
         async def work() -> int:
-            async with running.connect() as client, DvtProvider(client) as provider:
-                pid = await ProcessControl(provider).launch(BUNDLE, ["wait"])
+            async with (
+                running.connect() as client,
+                DvtProvider(client) as provider,
+                ProcessControl(provider) as control,
+            ):
+                pid = await control.launch(BUNDLE, ["wait"])
                 await asyncio.to_thread(running.order, "unplug")
                 with pytest.raises(ConnectionTerminatedError):
                     await client.get_value("com.apple.disk_usage")
@@ -370,8 +378,8 @@ def test_a_phone_of_today_is_launched_on_through_its_tunnel(tmp_path: Path) -> N
         async def work() -> None:
             tunnel = await get_tunneld_device_by_udid(running.phone().udid, (host, int(port)))
             assert tunnel is not None
-            async with tunnel, DvtProvider(tunnel) as provider:
-                pid = await ProcessControl(provider).launch(BUNDLE, ["wait"])
+            async with tunnel, DvtProvider(tunnel) as provider, ProcessControl(provider) as control:
+                pid = await control.launch(BUNDLE, ["wait"])
                 assert [known["pid"] for known in running.status()["processes"]] == [pid]
                 await asyncio.to_thread(running.order, "tunneld")
             assert [known["pid"] for known in running.status()["processes"]] == [pid]
