@@ -186,6 +186,25 @@ def test_work_warms_the_phone_and_empties_its_battery(old: Running) -> None:
     assert events(old, "launch") and events(old, "exit")
 
 
+def test_apps_of_a_hot_phone_are_held_still_for_a_share_of_the_time(old: Running) -> None:
+    async def work() -> None:
+        async with launched(old, "spin") as (_, pid):
+            await asyncio.to_thread(old.order, "set", values={"temperature_c": 110, "heat_scale": 1e-4})
+            seen: set[str] = set()
+
+            def both() -> bool:
+                seen.add(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+                return {"R", "T"} <= seen
+
+            await until(both)
+            assert old.status()["cap"] < 1.0
+            await asyncio.to_thread(old.order, "user_kill")
+            await gone(old, pid)
+        assert events(old, "set")[-1]["cap"] < 1.0
+
+    run(work)
+
+
 def test_physics_take_an_iphone_as_they_take_any_phone() -> None:
     profile = load("iphone-15-pro")
     state = physics.at_rest(profile, 80.0)

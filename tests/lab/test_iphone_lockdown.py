@@ -157,6 +157,38 @@ def test_the_tools_of_libimobiledevice_agree(pair: Running, tmp_path: Path) -> N
     assert "AmountDataAvailable" in says("ideviceinfo", "-u", udid, "-q", "com.apple.disk_usage")
 
 
+def test_the_tools_of_libimobiledevice_pair_by_themselves(tmp_path: Path) -> None:
+    if shutil.which("idevicepair") is None or shutil.which("ideviceinfo") is None:
+        pytest.skip("libimobiledevice's tools are not installed (Debian: libimobiledevice-utils)")
+    with iphones(tmp_path, "iphone-15-pro@26") as running:
+        environment = {**os.environ, **running.info.env, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        udid = running.phone().udid
+        for command, says in (
+            (("idevicepair", "-u", udid, "pair"), "SUCCESS: Paired with device"),
+            (("idevicepair", "-u", udid, "validate"), "SUCCESS: Validated pairing"),
+            (("ideviceinfo", "-u", udid, "-k", "SerialNumber"), "V"),
+            (("idevicediagnostics", "-u", udid, "ioregentry", "AppleSmartBattery"), "InstantAmperage"),
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
+            assert done.returncode == 0 and says in done.stdout, (command, done.stdout, done.stderr)
+
+
+def test_eight_phones_at_once(tmp_path: Path) -> None:
+    with iphones(tmp_path, *(["iphone-se-3", "iphone-14@16"] * 4)) as running:
+        assert len({phone.udid for phone in running.info.phones}) == 8
+
+        async def one(udid: str) -> str:
+            async with running.connect(udid) as client, DiagnosticsService(client) as diagnostics:
+                assert (await diagnostics.get_battery())["BatteryInstalled"]
+                return str(client.udid)
+
+        async def work() -> None:
+            found = await asyncio.gather(*(one(phone.udid) for phone in running.info.phones))
+            assert found == [phone.udid for phone in running.info.phones]
+
+        run(work)
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
