@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -48,10 +49,17 @@ class IosRecovery:
             raise ValueError(f"no recovery step {rung!r}")
         deadline = time.monotonic() + limit_s
         try:
-            return steps[rung](deadline) and self._answers_until(deadline)
+            if not (steps[rung](deadline) and self._answers_until(deadline)):
+                return False
         except FarmError:
             # A step that cannot be done is a step that did not help; the next one may.
             return False
+        if rung == "reboot":
+            # A restart unmounts it. What cannot be mounted now is said by the next launch.
+            with contextlib.suppress(FarmError):
+                left = max(_STEP_S, deadline - time.monotonic())
+                self._phone.ask("mount_image", limit_s=left, doing="mounting the developer image")
+        return True
 
     def _restart_client(self, deadline: float) -> bool:
         self._phone.worker.restart()
