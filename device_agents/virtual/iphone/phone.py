@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import time
@@ -327,7 +326,7 @@ class Iphone:
     # --- what an app is told ------------------------------------------------------------------------------------------
 
     def _device_state_path(self, app: InstalledApp) -> Path:
-        return app.container / "device-state.json"
+        return self.folder / "told" / f"{app.container.name}.json"
 
     def _tell_apps(self) -> None:
         for bundle in {known.bundle for known in self.running()} & self.apps.keys():
@@ -346,6 +345,7 @@ class Iphone:
             "available_bytes": max(0, self.app_limit_bytes - footprint),
         }
         path = self._device_state_path(app)
-        temporary = path.with_suffix(f".{os.getpid()}")
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps(content), encoding="utf-8")
         temporary.replace(path)

@@ -206,7 +206,7 @@ class _Discovery:
     """One client of discovery: it opens a root stream and one for replies, and is told about the phone."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handshake: Callable[[], dict[str, object]]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handshake: Callable[[], object]
     ) -> None:
         self._reader = reader
         self._writer = writer

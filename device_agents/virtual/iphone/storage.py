@@ -82,7 +82,7 @@ class Storage:
 
     def recount(self) -> None:
         """Count anew what lies in the folders."""
-        used = size_of(self._folder)
+        used = sum(map(size_of, (self.media, self.bundles, self.crashes, self._containers)))
         with self._lock:
             if self._limit is not None:
                 self._limit += self._used - used
