@@ -184,7 +184,9 @@ def test_what_is_no_xpc_is_told(data: bytes) -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 2**32 - 1), st.sampled_from([0, 1220, 15940]))
 def test_segments_through_a_tunnel(data: bytes, number: int, mss: int) -> None:
-    segment = Segment(bytes(range(16)), bytes(range(16, 32)), 50_000, 58_783, number, 7, ACK, 1000, mss, data)
+    segment = Segment(
+        bytes(range(16)), bytes(range(16, 32)), 50_000, 58_783, number, 7, ACK, 1000, mss, 7 if mss else None, data
+    )
     packet = pack(segment)
     assert payload_bytes(packet) == len(packet) - HEADER_BYTES
     assert parse(packet) == segment
@@ -218,9 +220,18 @@ class Link:
         else:
             self.arrived.put_nowait(segment)
 
-    def say(self, flags: int, data: bytes = b"", *, port: int = 700, window: int = 0xFFFF, mss: int = 0) -> None:
+    def say(
+        self,
+        flags: int,
+        data: bytes = b"",
+        *,
+        port: int = 700,
+        window: int = 0xFFFF,
+        mss: int = 0,
+        scale: int | None = None,
+    ) -> None:
         self.tunnel.take(
-            pack(Segment(b"c" * 16, b"p" * 16, 5, port, self.position, self.expected, flags, window, mss, data))
+            pack(Segment(b"c" * 16, b"p" * 16, 5, port, self.position, self.expected, flags, window, mss, scale, data))
         )
         self.position += len(data) + bool(flags & (SYN | FIN))
 
