@@ -16,6 +16,9 @@ from device_agents.virtual.iphone.tunnel_packets import ACK, FIN, PSH, RST, SYN,
 _MODULUS = 1 << 32
 _HALF = 1 << 31
 _WINDOW = 0xFFFF
+_SCALE = 2
+"""Not 0, which some clients take for no answer to the option: then their own windows, scaled, do not fit."""
+
 _KEPT_BYTES = 1 << 18
 _AGAIN_S = 0.4
 _TRIES = 25
@@ -66,9 +69,8 @@ class TcpConnection:
         self._frame = reset(opening)
         self._next_in = (opening.sequence + 1) % _MODULUS
         self._window = opening.window
-        # Windows of the phone are not scaled, but the option has to be answered for those of the client to be.
         self._shift = opening.scale or 0
-        self._scale = None if opening.scale is None else 0
+        self._scale = None if opening.scale is None else _SCALE
         self._first = secrets.randbelow(_MODULUS)
         self._acked = self._next = 0
         self._furthest = 1
@@ -176,13 +178,14 @@ class TcpConnection:
         self._emit(SYN | ACK, 0, mss=self._mss, scale=self._scale)
 
     def _emit(self, flags: int, position: int, *, mss: int = 0, scale: int | None = None, data: bytes = b"") -> None:
+        window = max(0, _WINDOW - self._backlog())
         self._send(
             replace(
                 self._frame,
                 sequence=(self._first + position) % _MODULUS,
                 acknowledged=self._next_in,
                 flags=flags,
-                window=max(0, _WINDOW - self._backlog()),
+                window=window if flags & SYN else window >> (self._scale or 0),
                 mss=mss,
                 scale=scale,
                 data=data,
