@@ -235,9 +235,10 @@ class Link:
         )
         self.position += len(data) + bool(flags & (SYN | FIN))
 
-    async def open(self, *, mss: int = 1000) -> None:
-        self.say(SYN, mss=mss)
+    async def open(self, *, mss: int = 1000, scale: int | None = None) -> None:
+        self.say(SYN, mss=mss, scale=scale)
         answer = await self.arrived.get()
+        assert (answer.scale is None) == (scale is None)
         assert answer.flags == SYN | ACK
         assert answer.acknowledged == self.position
         self.expected = answer.sequence + 1
@@ -320,6 +321,19 @@ def test_a_closed_window_is_respected_and_knocked_at() -> None:
         assert knock.data == b"Y"
         link.say(ACK)
         assert await link.hear(500) == b"Y" * 500
+
+    linked(check)
+
+
+def test_a_window_is_as_large_as_its_scale_says() -> None:
+    async def check(link: Link) -> None:
+        await link.open(scale=3)
+        link.say(ACK, b"z" * 5000, window=63)
+        sent = 0
+        while sent < 63 << 3:
+            sent += len((await link.arrived.get()).data)
+        assert sent == 63 << 3
+        assert link.arrived.empty()
 
     linked(check)
 
