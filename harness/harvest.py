@@ -203,6 +203,6 @@ def _raise_problem(figures: Figures, output: JobOutput, limit_s: float) -> None:
 def _tail(run: RunOutput) -> str:
     parts = [run.stderr[-LOG_TAIL_BYTES:]]
     if not run.stderr.strip():
-        # A runner that was killed leaves empty lines there.
-        parts = [run.stdout.rstrip(b"\n")[-LOG_TAIL_BYTES:]]
+        # A runner that was killed leaves spaces there.
+        parts = [run.stdout.rstrip()[-LOG_TAIL_BYTES:]]
     return b"".join(parts).decode("utf-8", "replace")

@@ -196,6 +196,9 @@ def test_one_run_measures_both_and_one_table_holds_them(
             assert "value" in metrics[name], (row["runtime"], row["workload"], name, metrics[name])
         overhead = row["provenance"]["reported"]["framework_overhead"]
         assert overhead, row["provenance"]["reported"]
+        phases = ("started", "ready", *(() if row["workload"] == "bench" else ("requested", "answered")), "ended")
+        at = [row["provenance"]["stamps"][name] for name in phases]
+        assert at == sorted(at), row["provenance"]["stamps"]
     page = (tmp_path / "report" / "flagship.html").read_text(encoding="utf-8")
     assert "tiny-gguf" in page and "tiny-pte" in page
 
@@ -211,7 +214,7 @@ for lines in "$@"; do
   while [ $tries -lt 3000 ]; do
     tries=$((tries + 1))
     pid=$(pidof farm-runner)
-    [ -n "$pid" ] && [ "$pid" != "$last" ] && [ "$(wc -l < /proc/$pid/fd/1)" -ge $lines ] && break
+    [ -n "$pid" ] && [ "$pid" != "$last" ] && [ "$(wc -l < /proc/$pid/cwd/../stdout)" -ge $lines ] && break
     sleep 0.01
   done
   kill -KILL $pid && last=$pid

@@ -142,7 +142,7 @@ void Events::write_last(std::string_view line) {
                                                      : ::write(descriptor_, line.data(), line.size());
 }
 
-// Grows the file by empty lines, really written so that a full storage shows here, and maps from the next event on. On
+// Grows the file by spaces, really written so that a full storage shows here, and maps from the next event on. On
 // a file system without shared mappings events are written one by one.
 void Events::map_ahead(std::size_t least) {
   unmap();
@@ -151,7 +151,7 @@ void Events::map_ahead(std::size_t least) {
   const std::int64_t to = (size_ + static_cast<std::int64_t>(std::max(least, kAhead)) + page - 1) / page * page;
   if (lseek(descriptor_, size_, SEEK_SET) < 0) throw unwritable(errno);
   try {
-    write_all(descriptor_, std::string(static_cast<std::size_t>(to - size_), '\n'));
+    write_all(descriptor_, std::string(static_cast<std::size_t>(to - size_), ' '));
   } catch (const Failure&) {
     cut();
     throw;

@@ -29,9 +29,9 @@ class Event {
   std::string line_;
 };
 
-// The file the events go to. A regular file is grown ahead by empty lines and written through a mapping of them: a system
-// call per token costs tens of microseconds with the caches full of weights, a copy into a page less than one. The empty
-// lines that are left are cut off at the end; a killed process leaves them.
+// The file the events go to. A regular file is grown ahead by spaces and written through a mapping of them: a system call
+// per token costs tens of microseconds with the caches full of weights, a copy into a page less than one. The spaces that
+// are left are cut off at the end; a killed process leaves them.
 class Events {
  public:
   // "-" is standard output, taken away from whoever else prints there where it is a file; another file is appended to.

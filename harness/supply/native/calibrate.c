@@ -32,7 +32,7 @@
 
 struct options {
     const char *model;
-    int64_t load, first, interval, seconds, work, at_memory, hold_memory, die_at;
+    int64_t load, first, interval, seconds, work, cpu, at_memory, hold_memory, die_at;
     int64_t jitter[JITTERS_MAX];
     int jitters, tokens, threads, burn_pct, code;
     long long anon_bytes, oom_max_bytes;
@@ -156,8 +156,14 @@ static void *burn_thread(void *unused) {
 
 static void *work_thread(void *unused) {
     (void)unused;
-    while (!atomic_load(&over)) spin(work_rounds / 8 + 1);
+    while (!atomic_load(&over)) spin(work_rounds / 8 + 2000);
     return NULL;
+}
+
+/* As much work as the thread gets done in this CPU time. */
+static void spend(int64_t cpu) {
+    int64_t end = now_of(CLOCK_THREAD_CPUTIME_ID) + cpu;
+    while (now_of(CLOCK_THREAD_CPUTIME_ID) < end) spin(2000);
 }
 
 /* Rounds that take `options.work` of CPU time at the speed of this moment: the fastest of several tries. */
@@ -256,11 +262,13 @@ static int scheduled_tokens(int64_t ready) {
     return number;
 }
 
-/* A token is a fixed amount of work: its time tells how fast the phone is. */
+/* A token is a fixed amount of work, or of CPU time: its time tells how fast the phone is, or what share of its time it
+ * runs. */
 static int worked_tokens(int64_t ready) {
     int number = 0;
     while (options.seconds ? now() < ready + options.seconds : number < options.tokens) {
-        spin(work_rounds);
+        if (options.cpu) spend(options.cpu);
+        else spin(work_rounds);
         emit(++number, 0);
     }
     return number;
@@ -321,6 +329,7 @@ static void read_option(const char *name, char *value) {
     else if (!strcmp(name, "--first-ms")) options.first = (int64_t)(number_of(name, value, 1e9) * MS);
     else if (!strcmp(name, "--interval-ms")) options.interval = (int64_t)(number_of(name, value, 1e9) * MS);
     else if (!strcmp(name, "--work-ms")) options.work = (int64_t)(number_of(name, value, 1e6) * MS);
+    else if (!strcmp(name, "--cpu-ms")) options.cpu = (int64_t)(number_of(name, value, 1e6) * MS);
     else if (!strcmp(name, "--seconds")) options.seconds = (int64_t)(number_of(name, value, 1e6) * SECOND);
     else if (!strcmp(name, "--anon-at-ms")) options.at_memory = (int64_t)(number_of(name, value, 1e9) * MS);
     else if (!strcmp(name, "--anon-hold-ms")) options.hold_memory = (int64_t)(number_of(name, value, 1e9) * MS);
@@ -344,7 +353,7 @@ static void start_threads(void) {
     if (options.die_at != NEVER) start_thread(death_thread);
     if (options.anon_bytes) memory = start_thread(memory_thread);
     for (int at = 0; options.burn_pct && at < options.threads; at++) start_thread(burn_thread);
-    for (int at = 1; options.work && at < options.threads; at++) start_thread(work_thread);
+    for (int at = 1; (options.work || options.cpu) && at < options.threads; at++) start_thread(work_thread);
 }
 
 int main(int count, char **words) {
@@ -364,7 +373,7 @@ int main(int count, char **words) {
         scheduled_tokens(ready);
         until(began + options.die_at + 3600 * SECOND);
     }
-    int tokens = options.work ? worked_tokens(ready) : scheduled_tokens(ready);
+    int tokens = options.work || options.cpu ? worked_tokens(ready) : scheduled_tokens(ready);
     /* On a busy machine taking the memory may last longer than the tokens; only then is it what was asked for. */
     if (options.anon_bytes) pthread_join(memory, NULL);
     event("end", tokens);
