@@ -32,7 +32,7 @@ ERRORS: Mapping[str, tuple[ErrorClass, str]] = {
     "timed_out": (ErrorClass.TIMED_OUT, "a smaller workload or model may fit this phone"),
     "not_frontmost": (
         ErrorClass.NOT_FRONTMOST,
-        "leave the phone unlocked with the app in front; switch off what takes the screen, such as calls and alarms",
+        "leave the phone alone and unlocked while it measures: iOS takes the GPU from an app that is not in front",
     ),
     "runtime_failed": (ErrorClass.RUNNER_FAILED, "see the log's end"),
     "crashed": (ErrorClass.CRASHED, "get the model file again; take another build of the runtime"),

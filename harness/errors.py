@@ -56,10 +56,12 @@ class ErrorClass(StrEnum):
     MEMORY_FLOOR = "memory_floor"
     PLACEMENT_MISMATCH = "placement_mismatch"
     KILLED = "killed"
+    USER_KILLED = "user_killed"
+    WATCHDOG = "watchdog"
+    NOT_FRONTMOST = "not_frontmost"
     CRASHED = "crashed"
     RUNNER_FAILED = "runner_failed"
     TIMED_OUT = "timed_out"
-    NOT_FRONTMOST = "not_frontmost"
     OUTPUT_GARBAGE = "output_garbage"
     PORT_IN_USE = "port_in_use"
     # around it
