@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests of RunnerCore on Linux: with the Swift of this machine, else with that of Debian trixie in a root file system of its
-# own (2 GB, kept in the cache folder; made by root, needs unshare). Exit code 77: there is no way to run them here, and why.
+# own (2.6 GB, kept in the cache folder; made by root, needs unshare). Exit code 77: there is no way to run them here, and why.
 #
 #   linux-test.sh [WORDS FOR swift test]      e.g. --filter RequestTests
 set -eu
