@@ -1,5 +1,4 @@
 // swift-tools-version:5.9
-import Foundation
 import PackageDescription
 
 // The core of the runner app, on Linux too. The app itself, with its engines, is made by App/*.yml.
@@ -16,8 +15,7 @@ var targets: [Target] = [
 ]
 
 // The engines of the app on Linux, where their libraries are there: docs/ios.md.
-let environment = ProcessInfo.processInfo.environment
-if let include = environment["FARM_LLAMA_INCLUDE"], let libraries = environment["FARM_LLAMA_LIB"] {
+if let include = Context.environment["FARM_LLAMA_INCLUDE"], let libraries = Context.environment["FARM_LLAMA_LIB"] {
     let headers: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-I\(include)"])]
     // The libraries may be of a newer system than this one: what they need is there where the program runs.
     let links: [LinkerSetting] = [.unsafeFlags(["-L\(libraries)", "-Xlinker", "--allow-shlib-undefined"])]
@@ -28,7 +26,7 @@ if let include = environment["FARM_LLAMA_INCLUDE"], let libraries = environment[
             name: "farm-runner-llama-swift", dependencies: ["LlamaEngine"], swiftSettings: headers, linkerSettings: links),
     ]
 }
-if let library = environment["FARM_ENGINE_LIB"] {
+if let library = Context.environment["FARM_ENGINE_LIB"] {
     let links: [LinkerSetting] = [.unsafeFlags(["-L\(library)", "-lfarm-engine", "-Xlinker", "--allow-shlib-undefined"])]
     targets += [
         .systemLibrary(name: "FarmEngine", path: "Sources/FarmEngine"),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests of RunnerCore on Linux: with the Swift of this machine, else with that of Debian trixie in a root file system of its
-# own (2 GB, kept in the cache folder; made by root, needs unshare). Exit code 77: there is no way to run them here, and why.
+# own (2.6 GB, kept in the cache folder; made by root, needs unshare). Exit code 77: there is no way to run them here, and why.
 #
 #   linux-test.sh [WORDS FOR swift test]      e.g. --filter RequestTests
 set -eu
@@ -8,6 +8,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${FARM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/farm}
 root=$cache/swift-root
+# Swift's package only recommends the headers that it compiles with.
+packages=swiftlang,libc6-dev,libstdc++-14-dev
 
 skip() {
     echo "skipped: $*"
@@ -26,17 +28,19 @@ make_root() {
     echo "making $root: Debian trixie with swiftlang"
     rm -rf "$root.part"
     if have mmdebstrap; then
-        mmdebstrap --quiet --mode=root --variant=minbase --include=swiftlang trixie "$root.part"
+        mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" trixie "$root.part"
     else
         debootstrap --variant=minbase trixie "$root.part" > "$cache/swift-root.log" &&
             chroot "$root.part" apt-get update -qq &&
             chroot "$root.part" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-                swiftlang >> "$cache/swift-root.log" 2>&1 &&
+                $(echo "$packages" | tr , " ") >> "$cache/swift-root.log" 2>&1 &&
             chroot "$root.part" apt-get clean
     fi || {
         rm -rf "$root.part"
         skip "no Swift on this machine, and Debian's packages cannot be fetched"
     }
+    echo "$packages" > "$root.part/packages"
+    rm -rf "$root"
     mv "$root.part" "$root"
 }
 
@@ -68,6 +72,6 @@ have unshare || skip "no Swift on this machine, and no unshare to enter a root f
 mkdir -p "$cache"
 exec 9> "$cache/swift-root.lock"
 if have flock; then flock 9; fi
-[ -x "$root/usr/bin/swift" ] || make_root
+[ "$(cat "$root/packages" 2> /dev/null)" = "$packages" ] || make_root
 unshare --mount --pid --fork --kill-child true 2> /dev/null || skip "no Swift on this machine, and no name spaces may be made here"
 exec unshare --mount --pid --fork --kill-child "$here/linux-test.sh" inside "$(dirname "$here")" "$root" "$@"

@@ -28,8 +28,8 @@ final class LlamaLog {
 
     /// The library tells it in its log only: "llama_kv_cache: size = 45.00 MiB (...". -1 where it does not.
     var kvBytes: Int64 {
-        guard let line = find(["llama_kv_cache: size ="]), let at = line.firstRange(of: "size = ") else { return -1 }
-        guard let mebibytes = Double(line[at.upperBound...].prefix { $0 != " " }) else { return -1 }
+        guard let line = find(["llama_kv_cache: size ="]), let at = line.firstRange(of: "size =") else { return -1 }
+        guard let word = line[at.upperBound...].split(separator: " ").first, let mebibytes = Double(word) else { return -1 }
         return Int64(mebibytes * 1024 * 1024)
     }
 

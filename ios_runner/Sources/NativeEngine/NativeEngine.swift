@@ -25,9 +25,10 @@ public final class NativeEngine: Engine {
 
     public func load(_ request: Request) throws -> Loaded {
         var found = farm_engine_loaded()
-        let texts = [
+        let words: [String] = [
             request.model, request.loadMode.rawValue, request.flashAttention.rawValue, request.kvType, request.accelerator,
-        ].map { strdup($0) }
+        ]
+        let texts: [UnsafeMutablePointer<CChar>?] = words.map { word in strdup(word) }
         defer { texts.forEach { free($0) } }
         var asked = farm_engine_request(
             model: texts[0], load_mode: texts[1], flash_attn: texts[2], kv_type: texts[3], backend: texts[4],

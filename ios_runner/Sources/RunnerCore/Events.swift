@@ -80,8 +80,6 @@ public final class EventWriter {
             let piece = UnsafeRawBufferPointer(rebasing: rest)
             #if canImport(Darwin)
             let written = Darwin.write(descriptor, piece.baseAddress, piece.count)
-            #elseif canImport(Musl)
-            let written = Musl.write(descriptor, piece.baseAddress, piece.count)
             #else
             let written = Glibc.write(descriptor, piece.baseAddress, piece.count)
             #endif

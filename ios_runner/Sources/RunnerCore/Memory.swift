@@ -45,7 +45,7 @@ struct ProcessMemory {
         return false
         #else
         var wanted = rlimit(rlim_cur: rlim_t(bytes), rlim_max: rlim_t(bytes))
-        return setrlimit(RLIMIT_DATA, &wanted) == 0
+        return setrlimit(__rlimit_resource_t(RLIMIT_DATA.rawValue), &wanted) == 0
         #endif
     }
 }

@@ -2,8 +2,6 @@
 @_exported import Darwin
 #elseif canImport(Glibc)
 @_exported import Glibc
-#elseif canImport(Musl)
-@_exported import Musl
 #endif
 
 /// What the C library says of the last failed call.

@@ -73,11 +73,11 @@ final class WorkFolder {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("farm-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         path = folder.path
-        FileManager.default.changeCurrentDirectoryPath(path)
+        _ = FileManager.default.changeCurrentDirectoryPath(path)
     }
 
     func remove() {
-        FileManager.default.changeCurrentDirectoryPath(before)
+        _ = FileManager.default.changeCurrentDirectoryPath(before)
         try? FileManager.default.removeItem(atPath: path)
     }
 

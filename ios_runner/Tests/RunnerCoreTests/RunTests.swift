@@ -23,7 +23,8 @@ final class RunTests: FolderTestCase {
             XCTAssertEqual(code, error == nil ? 0 : 1, name)
             XCTAssertEqual(events.last?["class"] as? String, error, name)
             let message = events.last?["message"] as? String ?? ""
-            XCTAssert(message.contains(row.member("says")?.word ?? ""), "\(name): \(message)")
+            let says = row.member("says")?.word ?? ""
+            XCTAssert(says.isEmpty || message.contains(says), "\(name): \(message)")
         }
     }
 
