@@ -19,7 +19,7 @@ import click
 from harness.cli.main import Context
 
 if TYPE_CHECKING:
-    from harness.model import AdbEndpoint
+    from device_agents.virtual.lab import LabInfo
     from harness.plan import ResolvedDevice
     from harness.selftest.checks import Check
     from harness.selftest.runs import Bench, OpenAgent
@@ -104,17 +104,29 @@ def _devices(
         resolved = select_devices(inventory, selection, resolve_devices(inventory, attached))
         yield compose.require_usable(", ".join(names), resolved, attached), compose.opener(inventory)
         return
-    with _lab(context, lab_name) as (endpoint, ids):
+    with _lab(context, lab_name) as info:
         from device_agents import agents
-        from harness.model import Lab, Platform
+        from harness.model import AdbEndpoint, Lab, Platform
         from harness.plan import ResolvedDevice, usable
         from harness.selftest.runs import entry_for
 
-        lab = Lab(adb=endpoint)
-        attached = agents.discover(lab, {Platform.ANDROID})
+        lab = Lab(
+            adb=AdbEndpoint(host="127.0.0.1", port=info.adb_port),
+            usbmux=info.usbmux or None,
+            tunneld=info.tunneld or None,
+        )
+        ids = {
+            **{phone.serial: (phone.id, Platform.ANDROID) for phone in info.phones},
+            **{phone.udid: (phone.id, Platform.IOS) for phone in info.iphones},
+        }
+        attached = agents.discover(lab, {platform for _, platform in ids.values()})
         found = [each for each in attached if usable(each) and each.facts is not None]
         named = {each.facts.identity: each for each in found if each.facts is not None}
-        phones = tuple(ResolvedDevice(ids[key], entry_for(ids[key]), named[key]) for key in ids if key in named)
+        phones = tuple(
+            ResolvedDevice(name, entry_for(name, platform), named[key])
+            for key, (name, platform) in ids.items()
+            if key in named
+        )
         compose.require_usable("the virtual lab", phones, found)
         yield phones, lambda device: agents.open_agent(device.attached, lab)
 
@@ -142,12 +154,11 @@ def _require_free(devices: Sequence[ResolvedDevice], open_agent: OpenAgent) -> N
 
 
 @contextmanager
-def _lab(context: Context, name: str | None) -> Iterator[tuple[AdbEndpoint, dict[str, str]]]:
-    """A running lab, or one of its own for the time of the self-test; yields its adb server and identity → id."""
+def _lab(context: Context, name: str | None) -> Iterator[LabInfo]:
+    """A running lab, or one of its own for the time of the self-test; its environment is this process's meanwhile."""
     from device_agents.virtual.lab import Lab
     from harness.errors import UsageError
-    from harness.model import AdbEndpoint
-    from harness.selftest.virtual import makers_wishes
+    from harness.selftest.virtual import own_wishes
 
     lab = Lab(name or "default")
     info = lab.status()
@@ -155,17 +166,14 @@ def _lab(context: Context, name: str | None) -> Iterator[tuple[AdbEndpoint, dict
     if info is None and name:
         raise UsageError(f"--lab: no lab {name!r} is up; start it: farm lab up --name {name}")
     if info is None:
-        wishes = makers_wishes()
+        wishes = own_wishes()
         lab = Lab(f"{OWN_LAB}-{os.getpid()}")
         _say(context, f"starting virtual phones: {', '.join(wish.profile for wish in wishes)}")
         info = lab.up(wishes, die_with=os.getpid())
     before = dict(os.environ)
     os.environ.update(info.env)
     try:
-        yield (
-            AdbEndpoint(host="127.0.0.1", port=info.adb_port),
-            {phone.serial: phone.id for phone in info.phones},
-        )
+        yield info
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from device_agents.android.clock import bracketed_uptimes
 from device_agents.base import DeviceAgent
 from harness import limits
 from harness.analysis.timebase import TimeBase, fit
@@ -13,7 +12,7 @@ from harness.errors import FarmError
 from harness.model import Unavailable
 from harness.plan import ResolvedDevice
 from harness.selftest.checks import Check, near, not_run
-from harness.selftest.runs import Bench
+from harness.selftest.runs import Bench, is_iphone
 from harness.selftest.task import Task
 from harness.selftest.truth import Truth, TruthMissing
 
@@ -39,7 +38,7 @@ def _device(bench: Bench, task: Task, device: ResolvedDevice) -> list[Check]:
     agent = bench.open_agent(device)
     try:
         base = _map(bench, agent)
-        boot_id = agent.shell.run(_BOOT_ID, limit_s=limits.SHELL_S).stdout.decode("ascii", "replace").strip()
+        boot_id = "" if is_iphone(device) else _boot_id(agent)
     except FarmError as error:
         return [not_run(name, device.id, error.message) for name in NAMES]
     finally:
@@ -56,9 +55,14 @@ def _device(bench: Bench, task: Task, device: ResolvedDevice) -> list[Check]:
 
 
 def _map(bench: Bench, agent: DeviceAgent) -> TimeBase | Unavailable:
-    start = bracketed_uptimes(agent.shell, limit_s=limits.SHELL_S)
+    start = agent.clock(limit_s=limits.SHELL_S)
     bench.cancel.wait(APART_S)
-    return fit(start, bracketed_uptimes(agent.shell, limit_s=limits.SHELL_S))
+    return fit(start, agent.clock(limit_s=limits.SHELL_S))
+
+
+def _boot_id(agent: DeviceAgent) -> str:
+    """As the truth file of an Android phone names its boots; that of an iPhone has one clock for all."""
+    return agent.shell.run(_BOOT_ID, limit_s=limits.SHELL_S).stdout.decode("ascii", "replace").strip()
 
 
 def against_truth(device_id: str, base: TimeBase, truth: Truth) -> Check:

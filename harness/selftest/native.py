@@ -16,7 +16,7 @@ from typing import Literal
 from android_runner.native_calibration import SCRIPT
 from harness.analysis.metrics import PERCENTILE_TOKENS, percentile
 from harness.errors import ErrorClass
-from harness.model import MEGABYTE, Unavailable, Workload, WorkloadKind
+from harness.model import MEGABYTE, Measured, Reading, Unavailable, Workload, WorkloadKind
 from harness.plan import ResolvedDevice
 from harness.selftest.checks import Check, near, near_share, not_run, same
 from harness.selftest.judges import MEMORY_SHARE, STAMP_MS, TIME_MS, Seens, load_reading, missing, number, numbers
@@ -39,7 +39,8 @@ HOLD_MS = 500
 DIE_AT = 3
 
 
-def _stream(tokens: int, *, page_cache: Literal["keep", "evict"] = "keep", **script: object) -> Workload:
+def scripted(tokens: int, *, page_cache: Literal["keep", "evict"] = "keep", **script: object) -> Workload:
+    """A stream of so many tokens by a script (docs/selftest.md)."""
     return Workload(
         WorkloadKind.STREAM,
         prompt_tokens=PROMPT_TOKENS,
@@ -50,8 +51,8 @@ def _stream(tokens: int, *, page_cache: Literal["keep", "evict"] = "keep", **scr
     )
 
 
-TIMING = _stream(TOKENS, load_ms=LOAD_MS, first_ms=FIRST_MS, intervals_ms=INTERVALS_MS)
-MEMORY = _stream(
+TIMING = scripted(TOKENS, load_ms=LOAD_MS, first_ms=FIRST_MS, intervals_ms=INTERVALS_MS)
+MEMORY = scripted(
     30,
     page_cache="evict",
     load_ms=LOAD_MS,
@@ -84,13 +85,17 @@ DEATHS: Mapping[str, Death] = {
 """One that hangs takes a minute and is ended by the same supervisor: `deaths` has it."""
 
 
-def workloads() -> Mapping[str, Workload]:
+Part = tuple[str, Sequence[str], Callable[[str, Seen], list[Check]]]
+"""Run, the checks that are made of it, and what makes them."""
+
+
+def workloads(memory: Workload = MEMORY) -> Mapping[str, Workload]:
     """Name → what is run."""
     deaths = {
-        name: _stream(2 * DIE_AT, load_ms=20, intervals_ms=(20,), die=death.how, die_at=DIE_AT)
+        name: scripted(2 * DIE_AT, load_ms=20, intervals_ms=(20,), die=death.how, die_at=DIE_AT)
         for name, death in DEATHS.items()
     }
-    return {"timing": TIMING, "memory": MEMORY, **deaths}
+    return {"timing": TIMING, "memory": memory, **deaths}
 
 
 def trial(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
@@ -100,13 +105,15 @@ def trial(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[C
     return [check for device in devices for check in judge(device.id, seen[device.id])]
 
 
-def judge(device: str, seens: Seens) -> list[Check]:
-    """The checks of one device. Pure."""
+def judge(
+    device: str, seens: Seens, parts: Sequence[Part] | None = None, deaths: Mapping[str, Death] = DEATHS
+) -> list[Check]:
+    """The checks of one device: those of `parts` (None: all that an Android phone has) and of the deaths. Pure."""
     found: list[Check] = []
-    for run, names, body in _BODIES:
+    for run, names, body in PARTS if parts is None else parts:
         why = missing(seens, run)
         found += [not_run(name, device, why) for name in names] if why else body(device, seens[run])
-    return found + [_death(name, device, death, seens.get(name)) for name, death in DEATHS.items()]
+    return found + [_death(name, device, death, seens.get(name)) for name, death in deaths.items()]
 
 
 def _timing(device: str, seen: Seen) -> list[Check]:
@@ -161,23 +168,43 @@ def _clock(device: str, seen: Seen) -> list[Check]:
 
 
 def _memory(device: str, seen: Seen) -> list[Check]:
+    return _amounts(device, seen, _AMOUNTS)
+
+
+def _app_memory(device: str, seen: Seen) -> list[Check]:
+    return _amounts(device, seen, _APP_AMOUNTS)
+
+
+def _amounts(device: str, seen: Seen, names: Sequence[str]) -> list[Check]:
     """Farm's sampler, and what the runner says of itself, against what its runtime was asked to take."""
     truth = seen.truth
     base, file = number(truth, "base_anon_bytes"), number(truth, "base_file_bytes") + number(truth, "file_bytes")
     peak = base + number(truth, "anon_bytes") + file
     told = (seen.row.provenance.get("reported") or {}).get("memory") or {}
-    note = f"{number(truth, 'anon_bytes') / MEGABYTE:g} MB taken for {HOLD_MS / 1000:g} s"
+    note = f"{number(truth, 'anon_bytes') / MEGABYTE:g} MB taken and given back"
     anon = peak - file
-    figures = (
-        ("native_peak_memory_mb", peak, seen.metric("peak_memory_mb"), note),
-        ("native_rss_anon_mb", anon, seen.metric("rss_anon_mb"), note),
-        ("native_rss_file_mb", file, seen.metric("rss_file_mb"), ""),
-        ("native_told_peak_mb", peak, _told(told, "vm_hwm_bytes"), "the runner's own event"),
-        ("native_told_anon_mb", base, _told(told, "rss_anon_bytes"), "the runner's own event, at its end"),
-        ("native_told_file_mb", file, _told(told, "rss_file_bytes"), "the runner's own event, at its end"),
-    )
+    figures = {
+        "native_peak_memory_mb": (peak, seen.metric("peak_memory_mb"), note),
+        "native_rss_anon_mb": (anon, seen.metric("rss_anon_mb"), note),
+        "native_rss_file_mb": (file, seen.metric("rss_file_mb"), ""),
+        "native_footprint_mb": (anon, _most(seen, "runner.phys_footprint"), f"sysmontap; {note}"),
+        "native_told_peak_mb": (peak, _told(told, "vm_hwm_bytes"), "the runner's own event"),
+        "native_told_anon_mb": (base, _told(told, "rss_anon_bytes"), "the runner's own event, at its end"),
+        "native_told_file_mb": (file, _told(told, "rss_file_bytes"), "the runner's own event, at its end"),
+    }
     allowed = peak / MEGABYTE * MEMORY_SHARE
-    return [near(name, device, amount / MEGABYTE, found, allowed, "MB", why) for name, amount, found, why in figures]
+    chosen = {name: figures[name] for name in names}
+    return [
+        near(name, device, truth / MEGABYTE, found, allowed, "MB", why) for name, (truth, found, why) in chosen.items()
+    ]
+
+
+def _most(seen: Seen, channel: str) -> Reading:
+    """The largest sample of a channel."""
+    trace = seen.traces.get(channel)
+    if trace is None or not trace.values:
+        return Unavailable(trace.channel.absent if trace is not None else f"{channel} was not sampled")
+    return Measured(max(trace.values), trace.channel.unit, trace.channel.source)
 
 
 def _told(told: Mapping[str, object], name: str) -> float | Unavailable:
@@ -217,14 +244,22 @@ _TIMES = (
     *(f"native_itl_ms_p{percent}" for percent in PERCENTILE_TOKENS),
     *("native_itl_asked", "native_overhead_us"),
 )
-_AMOUNTS = (
-    *("native_peak_memory_mb", "native_rss_anon_mb", "native_rss_file_mb"),
-    *("native_told_peak_mb", "native_told_anon_mb", "native_told_file_mb"),
-)
-_BODIES: Sequence[tuple[str, Sequence[str], Callable[[str, Seen], list[Check]]]] = (
+_TOLD = ("native_told_peak_mb", "native_told_anon_mb", "native_told_file_mb")
+_AMOUNTS = ("native_peak_memory_mb", "native_rss_anon_mb", "native_rss_file_mb", *_TOLD)
+_APP_AMOUNTS = ("native_peak_memory_mb", "native_footprint_mb", *_TOLD)
+_COLD = ("native_load_cold_ms", "native_evicted_mb")
+
+PARTS: Sequence[Part] = (
     ("timing", ("native_clock_start", "native_clock_end"), _clock),
     ("timing", _TIMES, _timing),
     ("memory", _AMOUNTS, _memory),
-    ("memory", ("native_load_cold_ms", "native_evicted_mb"), _cold),
+    ("memory", _COLD, _cold),
 )
 """Run, its checks, and what makes them of it."""
+
+APP_PARTS: Sequence[Part] = (
+    ("timing", _TIMES, _timing),
+    ("memory", _APP_AMOUNTS, _app_memory),
+    ("memory", _COLD, _cold),
+)
+"""Of the app of an iPhone: its own stamps are those of the run, and iOS tells a footprint, not its parts."""

@@ -139,7 +139,8 @@ class Bench:
         keeper: takes the devices' leases.
         open_agent: opens the agent of a device.
         build_for: the calibration runner of an ABI; raises Permanent when it cannot be built.
-        native_for: as that, farm-runner with the runtime whose truth is known.
+        native_for: as that, farm-runner with the runtime whose truth is known, for a platform and an ABI: for iPhones
+            an app.
         model: the file that stands for a model.
         work_dir: folder on this host for fetched output.
         cancel: set when the operator ends it.
@@ -149,7 +150,7 @@ class Bench:
     keeper: LeaseKeeper
     open_agent: OpenAgent
     build_for: Callable[[str], RunnerBuild]
-    native_for: Callable[[str], RunnerBuild]
+    native_for: Callable[[Platform, str], RunnerBuild]
     model: ModelFile
     work_dir: Path
     cancel: threading.Event
@@ -169,9 +170,8 @@ class Bench:
         runner."""
         run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
         adapter: RunnerAdapter = NativeCalibration() if native else Calibration()
-        build_for = self.native_for if native else self.build_for
         inventory = self._inventory(devices, workloads, adapter.runtime)
-        runners = {each.id: _checked(build_for, each.abi) for each in inventory.runners}
+        runners = {each.id: self._checked_build(each, native=native) for each in inventory.runners}
         assets = Assets({MODEL_ID: self.model}, runners)
         plan = build_plan(
             run,
@@ -188,6 +188,12 @@ class Bench:
         execute(self._setup(run, assets, adapter, gates, sampling), [item for item in work if item.cases])
         self.store.set_run_status(run, RunStatus.FINISHED, ended_at=datetime.now(UTC).timestamp())
         return self._read_back(run, devices)
+
+    def _checked_build(self, runner: Runner, *, native: bool) -> RunnerBuild | ErrorInfo:
+        try:
+            return self.native_for(runner.platform, runner.abi) if native else self.build_for(runner.abi)
+        except FarmError as error:
+            return error.info(Step.CHECK)
 
     def _inventory(
         self, devices: Sequence[ResolvedDevice], workloads: Mapping[str, Workload], runtime: str
@@ -241,13 +247,6 @@ class Bench:
         return found
 
 
-def _checked(build_for: Callable[[str], RunnerBuild], abi: str) -> RunnerBuild | ErrorInfo:
-    try:
-        return build_for(abi)
-    except FarmError as error:
-        return error.info(Step.CHECK)
-
-
 def _record(run: str, inventory: Inventory) -> RunRecord:
     return RunRecord(
         id=run,
@@ -266,6 +265,10 @@ def is_virtual(device: ResolvedDevice) -> bool:
     return device.facts.kind is DeviceKind.VIRTUAL
 
 
-def entry_for(device_id: str, tier: str = "selftest") -> Device:
+def is_iphone(device: ResolvedDevice) -> bool:
+    return device.attached.platform is Platform.IOS
+
+
+def entry_for(device_id: str, platform: Platform = Platform.ANDROID, tier: str = "selftest") -> Device:
     """An inventory entry for a device that no inventory names."""
-    return Device(id=device_id, platform=Platform.ANDROID, tier=tier)
+    return Device(id=device_id, platform=platform, tier=tier)

@@ -54,11 +54,13 @@ AS_FOUND: Mapping[str, Any] = {"charger": "usb", "charging": True, "battery_scal
 _STREAM = Workload(WorkloadKind.STREAM, prompt_tokens=1, gen_tokens=120, threads=1, args=("--interval-ms", "50"))
 
 
-def charging(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
-    """While external power is attached, every energy figure is absent with its reason."""
+def charging(
+    bench: Bench, task: Task, devices: Sequence[ResolvedDevice], *, work: Workload = _STREAM, native: bool = False
+) -> list[Check]:
+    """While external power is attached, every energy figure is absent with its reason. `work`, `native`: what runs."""
     found: list[Check] = []
     with task.phones.changed(devices, {"charger": "ac", "charging": True}, AS_FOUND):
-        seen = bench.run(devices, {"charging": _STREAM})
+        seen = bench.run(devices, {"charging": work}, native=native)
     for device in devices:
         run = seen[device.id].get("charging")
         for name in ("energy_j", "energy_counter_j", "energy_per_token_j"):
@@ -94,7 +96,7 @@ def energy(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[
             drained = bench.run(devices, {"drain": drain}, sampling=sampling)
     names = ("energy_j", "energy_counter_j")
     return [
-        check for device in devices for check in _with_truth(names, device, task, drained[device.id], "drain", _energy)
+        check for device in devices for check in with_truth(names, device, task, drained[device.id], "drain", _energy)
     ]
 
 
@@ -120,13 +122,17 @@ def _energy(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], tr
 # --- gates and load ---------------------------------------------------------------------------------------------------
 
 
-def gate(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
-    """A hot phone is refused by the strict gate; the same phone passes when it is cool."""
+def gate(
+    bench: Bench, task: Task, devices: Sequence[ResolvedDevice], *, work: Workload = _STREAM, native: bool = False
+) -> list[Check]:
+    """A cool phone passes the strict gate; the same phone is refused when it is hot. `work`, `native`: what runs."""
     strict = Gates(mode="strict", max_wait_s=3.0, poll_s=1.0)
     patient = Gates(mode="strict", max_wait_s=30.0, poll_s=1.0)
+    # First the cool one: it installs the app by which an iPhone tells its heat.
+    with task.phones.changed(devices, {"temperature_c": COOL_C}, {}):
+        cool = bench.run(devices, {"cool": work}, gates=patient, native=native)
     with task.phones.changed(devices, {"temperature_c": HOT_C}, {"temperature_c": COOL_C}):
-        hot = bench.run(devices, {"hot": _STREAM}, gates=strict)
-    cool = bench.run(devices, {"cool": _STREAM}, gates=patient)
+        hot = bench.run(devices, {"hot": work}, gates=strict, native=native)
     found: list[Check] = []
     for device in devices:
         for name, runs, expected in (
@@ -161,7 +167,7 @@ def other_load(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> l
 
     names = ("other_load_pct", "other_load_mark")
     return [
-        check for device in devices for check in _with_truth(names, device, task, seen[device.id], "other_load", judge)
+        check for device in devices for check in with_truth(names, device, task, seen[device.id], "other_load", judge)
     ]
 
 
@@ -200,12 +206,12 @@ def throttle(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> lis
         begin = {"heat_scale": HEAT_SCALE, "temperature_c": START_C}
         with task.phones.changed([device], begin, {**AS_FOUND, "temperature_c": COOL_C}):
             seen = bench.run([device], {"throttle": work})
-        names = ("throttle_onset_s", "throttle_verdict")
-        found += _with_truth(names, device, task, seen[device.id], "throttle", _throttle)
+        found += with_truth(THROTTLE, device, task, seen[device.id], "throttle", judge_throttle)
     return found
 
 
-def _throttle(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:
+def judge_throttle(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:
+    """When the speed fell, against the first fall of the phone's cap that lasted."""
     del handle
     run = runs["throttle"]
     started, ended = run.window
@@ -221,10 +227,11 @@ def _throttle(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], 
     ]
 
 
+THROTTLE = ("throttle_onset_s", "throttle_verdict")
 Judging = Callable[[ResolvedDevice, Handle, Mapping[str, Seen], Truth], list[Check]]
 
 
-def _with_truth(
+def with_truth(
     names: Sequence[str], device: ResolvedDevice, task: Task, runs: Mapping[str, Seen], run: str, judge: Judging
 ) -> list[Check]:
     """Judge a measured run by the truth of its boot; what stands in the way is told by every check."""

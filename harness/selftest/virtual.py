@@ -9,6 +9,8 @@ from typing import Any
 
 from device_agents.virtual import profiles
 from device_agents.virtual.errors import LabError
+from device_agents.virtual.iphone import profiles as iphone_profiles
+from device_agents.virtual.iphone.lab import IphoneInfo
 from device_agents.virtual.lab import Lab, LabPhone, Wish, all_labs, parse_wish
 from harness.plan import ResolvedDevice
 from harness.selftest.truth import Truth, read_truth
@@ -19,10 +21,26 @@ MAKERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A phone of a running lab."""
+    """A phone of a running lab: an Android phone or an iPhone."""
 
     lab: Lab
-    phone: LabPhone
+    phone: LabPhone | IphoneInfo
+
+    @property
+    def identity(self) -> str:
+        """Serial or UDID, by which farm knows it too."""
+        return self.phone.udid if isinstance(self.phone, IphoneInfo) else self.phone.serial
+
+    def set(self, **values: Any) -> None:
+        """Change its truth: keywords of `Lab.set`, which an iPhone takes as far as it has what they are about."""
+        if isinstance(self.phone, IphoneInfo):
+            self.order("set", values=values)
+        else:
+            self.lab.set(self.phone.id, **values)
+
+    def order(self, name: str, **values: Any) -> Any:
+        """Give an iPhone an order of `device_agents.virtual.iphone.control`; returns its result."""
+        return self.lab.iphones.order(name, self.identity, **values)
 
     def truth(self, boot_id: str = "") -> Truth:
         """Its truth so far; raises TruthMissing."""
@@ -33,7 +51,7 @@ class Phones:
     """Handles by the identity of the device."""
 
     def __init__(self, handles: Iterable[Handle]) -> None:
-        self._handles = {handle.phone.serial: handle for handle in handles}
+        self._handles = {handle.identity: handle for handle in handles}
 
     def has(self, device: ResolvedDevice) -> bool:
         return device.facts.identity in self._handles
@@ -49,11 +67,11 @@ class Phones:
         handles = [self.of(device) for device in devices]
         try:
             for handle in handles:
-                handle.lab.set(handle.phone.id, **during)
+                handle.set(**during)
             yield
         finally:
             for handle in handles:
-                handle.lab.set(handle.phone.id, **after)
+                handle.set(**after)
 
 
 def running_phones(labs: Iterable[Lab] | None = None) -> Phones:
@@ -61,9 +79,11 @@ def running_phones(labs: Iterable[Lab] | None = None) -> Phones:
     handles: list[Handle] = []
     for lab in all_labs() if labs is None else labs:
         try:
-            handles += [Handle(lab, phone) for phone in lab.info().phones]
+            info = lab.info()
         except LabError:
             continue
+        handles += [Handle(lab, phone) for phone in info.phones]
+        handles += [Handle(lab, phone) for phone in info.iphones]
     return Phones(handles)
 
 
@@ -76,3 +96,8 @@ def makers_wishes(count: int = MAKERS) -> list[Wish]:
     picked = list(chosen.values())
     picked += [name for name in names if name not in picked][: max(0, count - len(picked))]
     return [parse_wish(name) for name in picked]
+
+
+def own_wishes() -> list[Wish]:
+    """The phones of the self-test's own lab: one of each maker, and an iPhone beside them."""
+    return [*makers_wishes(), parse_wish(iphone_profiles.names()[0])]

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from android_runner.calibration import PROGRAM
 from harness.errors import ErrorClass, Permanent
-from harness.model import Artifact, ArtifactFile, ModelFile, RunnerBuild
-from harness.supply import native_build, native_recipes
+from harness.model import Artifact, ArtifactFile, ModelFile, Platform, RunnerBuild
+from harness.supply import native_build, native_recipes, virtual_ipa
 from harness.supply.folders import cache_dir, locked, new_file, runners_dir, told
 
 MODEL_BYTES = 32_000_000
@@ -61,15 +61,18 @@ def build(abi: str) -> RunnerBuild:
     return _build_of(target, abi)
 
 
-def build_native(abi: str) -> RunnerBuild:
+def build_native(on: Platform, abi: str) -> RunnerBuild:
     """farm-runner with the runtime whose truth is known, for an ABI; compiled now where it is not in the cache.
 
     Args:
+        on: of the phone; for a virtual iPhone the program is packed as an app.
         abi: Android's name of it.
 
     Raises:
         Permanent: no compiler for it is here, or it failed.
     """
+    if on is Platform.IOS:
+        return _build_app(abi)
     if abi not in _MACHINES or platform.system() != "Linux":
         raise _failed(abi, "farm-runner is built for it on Linux only, for arm64-v8a and x86_64")
     host = _HOST_NAMES.get(platform.machine().lower(), platform.machine())
@@ -78,6 +81,18 @@ def build_native(abi: str) -> RunnerBuild:
     target = "host" if _MACHINES[abi] == host else "android-arm64"
     built = native_build.build(target, native_recipes.CALIBRATION, jobs=os.cpu_count() or 1, say=lambda _stage: None)
     return _build_of(built.folder / native_build.PROGRAM, abi)
+
+
+def _build_app(abi: str) -> RunnerBuild:
+    """The app of a virtual iPhone, whose programs run on this machine."""
+    app = virtual_ipa.build(native_recipes.CALIBRATION, jobs=os.cpu_count() or 1, say=lambda _stage: None)
+    if app.abi != abi:
+        raise _failed(abi, f"virtual iPhones of this machine run {app.abi}")
+    digest = hashlib.sha256(app.file.read_bytes()).hexdigest()
+    package = ArtifactFile(app.file.name, str(app.file), app.file.stat().st_size, digest)
+    return RunnerBuild(
+        Artifact("runner", digest, (package,)), abi, {native_build.PROGRAM: virtual_ipa.EXECUTABLE}, None
+    )
 
 
 def _build_of(program: Path, abi: str) -> RunnerBuild:

@@ -46,6 +46,16 @@ std::int64_t monotonic_ns() {
   return static_cast<std::int64_t>(now.tv_sec) * kSecond + now.tv_nsec;
 }
 
+// Works until this thread has had so much CPU time: what slows the phone down slows it down as much.
+void work(std::int64_t cpu_ns) {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  const std::int64_t begun = static_cast<std::int64_t>(now.tv_sec) * kSecond + now.tv_nsec;
+  do {
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  } while (static_cast<std::int64_t>(now.tv_sec) * kSecond + now.tv_nsec - begun < cpu_ns);
+}
+
 void until(std::int64_t due_ns) {
   timespec due{};
   due.tv_sec = static_cast<time_t>(due_ns / kSecond);
@@ -135,7 +145,12 @@ class CalibrationBackend final : public Backend {
       due_ns_ += script_.intervals_ns[static_cast<std::size_t>(taken_ - 1) % script_.intervals_ns.size()];
     }
     if (taken_ == script_.die_at) die();
-    until(due_ns_);
+    if (taken_ > 0 && script_.work_ns > 0) {
+      work(script_.work_ns);
+      due_ns_ = monotonic_ns();
+    } else {
+      until(due_ns_);
+    }
     logits_[static_cast<std::size_t>(taken_) % logits_.size()] = static_cast<float>(taken_ + 1);
     ended_ns_ = monotonic_ns();
     (taken_ == 0 ? own_.prefill_ns : own_.decode_ns) += ended_ns_ - begun;
