@@ -74,7 +74,6 @@ class ErrorClass(StrEnum):
     CRASHED = "crashed"
     RUNNER_FAILED = "runner_failed"
     TIMED_OUT = "timed_out"
-    NOT_FRONTMOST = "not_frontmost"
     OUTPUT_GARBAGE = "output_garbage"
     PORT_IN_USE = "port_in_use"
     # around it
