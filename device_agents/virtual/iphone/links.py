@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -72,3 +73,30 @@ class Fuse:
             self._left = None
         self._blow()
         return passed, True
+
+
+class Cable:
+    """How fast files reach the phone: all its connections for files together take no more than a rate.
+
+    May be used from any thread; it holds back the one that has received.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes_per_s: float | None = None
+        self._free_at = 0.0
+
+    def hold(self, bytes_per_s: float | None) -> None:
+        """Hold the cable to a rate; None: as fast as it goes."""
+        with self._lock:
+            self._bytes_per_s, self._free_at = bytes_per_s, 0.0
+
+    def take(self, count: int) -> None:
+        """Return when a cable of that rate would have brought `count` more bytes."""
+        with self._lock:
+            if self._bytes_per_s is None:
+                return
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + count / self._bytes_per_s
+            wait_s = self._free_at - now
+        time.sleep(wait_s)
