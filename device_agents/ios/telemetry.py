@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 
 from device_agents.android.telemetry import parse_ioregistry
-from device_agents.ios.check import RECENT_S, probe
+from device_agents.ios.check import probe
 from device_agents.ios.events import Told
 from device_agents.ios.phone import Phone
 from device_agents.ios.samples import THERMAL_STATES
 from harness.errors import FarmError
 from harness.gates import Conditions
 from harness.model import MEGABYTE, Measured, Reading, Unavailable
+
+RECENT_S = 3.0
+"""How old what the app told of the phone may be for it to stand for now."""
 
 LOAD_S = 1.0
 """How long the phone's load is looked at."""

@@ -16,7 +16,6 @@ from harness.cli.supply_view import COLUMNS, Row, beside, chosen, examine
 
 if TYPE_CHECKING:
     from harness.model import Runner
-    from harness.supply.native_build import Built
 
 _OUT_HELP = "Folder.  [default: runners/ beside the inventory]"
 
@@ -28,7 +27,11 @@ def runners() -> None:
 
 @runners.command()
 @click.option(
-    "--target", type=click.Choice(["host", "android-arm64"]), default="host", show_default=True, help="Build for what."
+    "--target",
+    type=click.Choice(["host", "android-arm64", "virtual-iphone"]),
+    default="host",
+    show_default=True,
+    help="Build for what.",
 )
 @click.option(
     "--runtime",
@@ -60,7 +63,8 @@ def build(
     """Build farm's runner around a runtime, or (--stock) llama.cpp's own programs.
 
     For the host it is built against Debian's llama.cpp or the ExecuTorch wheel and runs on the virtual phones; for
-    android-arm64 from llama.cpp's source, with the Android NDK of ANDROID_NDK_HOME, else with ziglang.
+    android-arm64 from llama.cpp's source, with the Android NDK of ANDROID_NDK_HOME, else with ziglang. virtual-iphone
+    is the host's, packed as an app. The app of a real iPhone is built on a Mac: docs/ios.md.
     """
     from harness.errors import UsageError
     from harness.supply.folders import place
@@ -81,19 +85,27 @@ def build(
         built = host_build.build(jobs=jobs, again=again, say=say)
         _done(context, place(built, (out or beside(context, "runners")) / host_build.NAME))
         return
-    from harness.supply import native_build
+    from harness.supply import native_build, virtual_ipa
 
+    if target == virtual_ipa.TARGET:
+        if isa or from_source:
+            raise UsageError("the app of the virtual iPhones is the host's runner: leave --isa and --from-source out")
+        app = virtual_ipa.build(runtime, jobs=jobs, again=again, say=say)
+        file = place(app.file, (out or beside(context, "runners")) / app.file.name)
+        _done(context, file, _entry(context, (app.id, runtime, virtual_ipa.PLATFORM, app.abi), file))
+        return
     made = native_build.build(target, runtime, isa=isa, from_source=from_source, jobs=jobs, again=again, say=say)
     folder = place(made.folder, (out or beside(context, "runners")) / made.id)
-    _done(context, folder, _entry(context, made, folder))
+    _done(context, folder, _entry(context, (made.id, runtime, made.platform, made.abi), folder))
 
 
-def _entry(context: Context, made: Built, folder: Path) -> dict[str, str]:
-    """The build's entry in an inventory; the path relative to the inventory where it is below it."""
+def _entry(context: Context, words: tuple[str, str, str, str], placed: Path) -> dict[str, str]:
+    """The build's entry in an inventory, of its id, runtime, platform and ABI; the path relative to the inventory where
+    it is below it."""
     base = context.inventory.resolve().parent
-    where = folder.resolve()
+    where = placed.resolve()
     path = str(where.relative_to(base)) if where.is_relative_to(base) else str(where)
-    return {"id": made.id, "runtime": made.runtime, "platform": made.platform, "abi": made.abi, "path": path}
+    return {**dict(zip(("id", "runtime", "platform", "abi"), words, strict=True)), "path": path}
 
 
 @runners.command()
@@ -116,13 +128,14 @@ def fetch(context: Context, ids: tuple[str, ...], virtual: bool, refresh: bool, 
     _done(context, place(folder, (out or beside(context, "runners")) / folder.name))
 
 
-def _done(context: Context, folder: Path, entry: Mapping[str, str] | None = None) -> None:
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+def _done(context: Context, placed: Path, entry: Mapping[str, str] | None = None) -> None:
+    files = placed.iterdir() if placed.is_dir() else (placed,)
+    size = sum(file.stat().st_size for file in files if file.is_file())
     if context.json:
-        told = {"path": str(folder), "size": size, **({"inventory": dict(entry)} if entry else {})}
+        told = {"path": str(placed), "size": size, **({"inventory": dict(entry)} if entry else {})}
         click.echo(json.dumps({"runners": [told]}, ensure_ascii=False))
         return
-    click.echo(f"{folder}  {size / 1e6:.1f} MB")
+    click.echo(f"{placed}  {size / 1e6:.1f} MB")
     if entry:
         words = ", ".join(f"{key}: {value}" for key, value in entry.items())
         click.echo(f"in the inventory, below runners:\n  - {{{words}}}")

@@ -175,15 +175,34 @@ def assemble(programs: Sequence[Path], folder: Path) -> None:
     shutil.copy2(root / _VERSIONS, folder / _VERSIONS)
 
 
+def c_library(files: Sequence[Path]) -> dict[str, Path]:
+    """Name → file of the C library that programs and libraries of the unpacked packages need, with its loader: for a
+    place that has none or an older one.
+
+    Raises:
+        Permanent: the loader finds a library nowhere.
+    """
+    host = machine()
+    root = _root()
+    _, base = _library_dirs(root, host)
+    found = {name: file for name, file in _listed(files, root, host).items() if name.startswith(_C_LIBRARY)}
+    return {**found, host.loader: base / host.loader}
+
+
 def _needed(files: Sequence[Path], root: Path, host: Machine) -> dict[str, Path]:
     """Soname → file of every library that the loader finds for `files`, but for the C library."""
+    return {name: file for name, file in _listed(files, root, host).items() if not name.startswith(_C_LIBRARY)}
+
+
+def _listed(files: Sequence[Path], root: Path, host: Machine) -> dict[str, Path]:
+    """Soname → file of every library that the loader finds for `files`."""
     llama, base = _library_dirs(root, host)
     found: dict[str, Path] = {}
     for file in files:
         listed = run_tool((str(base / host.loader), "--library-path", f"{llama}:{base}", "--list", str(file)))
         for line in listed.splitlines():
             name, arrow, rest = line.strip().partition(" => ")
-            if arrow and not name.startswith(_C_LIBRARY) and not name.startswith("/"):
+            if arrow and not name.startswith("/"):
                 found[name] = Path(rest.rpartition(" (")[0]).resolve()
     return found
 

@@ -88,6 +88,11 @@ def recipe(target: str, runtime: str, *, isa: str | None, from_source: bool, too
     return _llama_source_host(tools, say) if from_source else _llama_debian(say)
 
 
+def is_of_debian(runtime: str) -> bool:
+    """Whether a build for the host with this runtime uses Debian's libraries, and so Debian's C library."""
+    return runtime == "llama.cpp"
+
+
 def _impossible(what: str, advice: str) -> Permanent:
     return Permanent(what, error_class=ErrorClass.RUNNER_MISSING, advice=advice)
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 Stream = Literal["stdout", "stderr"]
+LOADER = "ld-linux*.so.*"
+"""File of an app that starts its program with the C library beside it."""
+
 _KEPT_BYTES = 4_000_000
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -141,13 +144,16 @@ async def start(
     folder: Path,
     bundle: str,
 ) -> Process:
-    """Start an app's executable in `folder`; it ends when this process ends.
+    """Start an app's executable in `folder`; it ends when this process ends. An app that brings a C library is started
+    by the loader that it brings.
 
     Raises:
         OSError: it cannot be started.
     """
     if not os.access(executable, os.X_OK):
         raise PermissionError(f"{executable.name} is not an executable file")
+    loader = next(iter(sorted(executable.parent.glob(LOADER))), None)
+    words = (str(loader), "--library-path", str(executable.parent)) if loader is not None else ()
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-I",
@@ -156,6 +162,7 @@ async def start(
         _START,
         str(os.getpid()),
         json.dumps(dict(environment)),
+        *words,
         str(executable),
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
