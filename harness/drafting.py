@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
-from harness.model import AdbEndpoint, Attached, DeviceFacts, Platform
+from harness.model import Attached, DeviceFacts, Lab, Platform
 
 GIB = 1 << 30
 
@@ -82,24 +82,24 @@ def draft(attached: Iterable[Attached]) -> tuple[Drafted, ...]:
 
 def render(
     drafted: Iterable[Drafted],
+    lab: Lab | None = None,
     *,
-    lab_name: str = "my-lab",
-    adb: AdbEndpoint | None = None,
     host_abi: str | None = None,
+    runners: Iterable[Mapping[str, str]] = (),
 ) -> str:
     """The YAML of an inventory: the shipped tiers, models, runners, workloads and suites, and these devices.
 
     Args:
         drafted: the devices; one of platform local has no serial.
-        lab_name: name of the lab.
-        adb: the server they were seen at, when it is not the usual one.
+        lab: where they were seen, when it is not the usual place.
         host_abi: ABI of the runners of platform local.
+        runners: entries beside the shipped ones.
     """
     import yaml
 
     shipped = yaml.safe_load(files("harness").joinpath("starter.yaml").read_text(encoding="utf-8"))
-    lab = {"name": lab_name, "adb": asdict(adb or AdbEndpoint())}
-    lines = [_dump({"version": 1, "lab": lab, "tiers": shipped["tiers"]}), "devices:"]
+    where = {name: value for name, value in asdict(lab or Lab(name="my-lab")).items() if value is not None}
+    lines = [_dump({"version": 1, "lab": where, "tiers": shipped["tiers"]}), "devices:"]
     for row in drafted:
         entry: dict[str, Any] = {"id": row.id, "platform": row.platform.value, "tier": row.tier}
         if row.serial:
@@ -109,6 +109,7 @@ def render(
     for runner in shipped["runners"]:
         if host_abi and runner["platform"] == Platform.LOCAL.value:
             runner["abi"] = host_abi
+    shipped["runners"] += [dict(runner) for runner in runners]
     rest = {name: shipped[name] for name in ("models", "runners", "workloads", "suites", "gates", "phone_settings")}
     return "\n".join([*lines, _dump(rest)])
 

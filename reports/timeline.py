@@ -129,6 +129,15 @@ def _temperatures(traces: Sequence[Trace]) -> list[_Series]:
     return [_series(trace, _zone_label(trace.channel.name), "line") for trace in chosen]
 
 
+def _thermal_state(traces: Sequence[Trace]) -> list[_Series]:
+    """The phone's own word on its heat, where it shows no temperature of its chip or its skin."""
+    by_name = {trace.channel.name: trace for trace in traces if len(trace.values)}
+    state = by_name.get("thermal.status")
+    if state is None or by_name.keys() & {"cpu.temperature", "skin.temperature"}:
+        return []
+    return [_series(state, "state", "state")]
+
+
 def _zone_label(name: str) -> str:
     return name.removeprefix("zone.").removesuffix(".temperature")
 
@@ -149,7 +158,13 @@ def _frequencies(traces: Sequence[Trace]) -> list[_Series]:
 
 
 def _memory(traces: Sequence[Trace]) -> list[_Series]:
-    labels = {"vm_hwm": "peak (VmHWM)", "vm_rss": "resident", "rss_anon": "anonymous", "rss_file": "file"}
+    labels = {
+        "phys_footprint": "footprint",
+        "vm_hwm": "peak (VmHWM)",
+        "vm_rss": "resident",
+        "rss_anon": "anonymous",
+        "rss_file": "file",
+    }
     found: list[_Series] = []
     for measure, label in labels.items():
         for trace in traces:
@@ -220,9 +235,11 @@ def build(
         () if heat is None else (_Row("Battery power", _power(traces), 1.0, "voltage and current were not sampled"),)
     )
     single = (_Row("Inter-token time", _tokens(itl_ms, phases), 4.0, _why_no_tokens(itl_ms)),) if heat is None else ()
+    state = _thermal_state(traces)
     rows = (
         *lasted,
         _Row("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
+        *((_Row("Thermal status, 0 none to 6 shutdown", state, 3.0, ""),) if state else ()),
         _Row("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
         _Row("Memory", _memory(traces), 20.0, "no memory of the runner was sampled"),
         *power,
@@ -311,7 +328,7 @@ def _panel(row: _Row, axis: Scale, top: float) -> Panel:
 
 def _line(series: _Series, style: str, axis: Scale, scale: Scale) -> Line:
     pixels = [(axis(at), scale(value)) for at, value in thin(series.points, BUCKETS)]
-    draw = {"points": dots, "limit": stairs}.get(series.kind, stairs if series.unit == "MHz" else line)
+    draw = {"points": dots, "limit": stairs, "state": stairs}.get(series.kind, stairs if series.unit == "MHz" else line)
     # A dashed cap stands in the colour of its policy, whose label serves both.
     label = "" if series.kind == "limit" else series.label
     return Line(label, style, series.kind, draw(pixels), pixels[-1][1])

@@ -100,7 +100,7 @@ def report_of(reports: Mapping[str, bytes], pid: int) -> Report | None:
 
 def _jetsam(name: str, found: Iterable[Mapping[str, Any]], pid: int) -> Report | None:
     entries = [entry for document in found for _, entry in mappings(dict(document)) if "rpages" in entry]
-    victims = [entry for entry in entries if isinstance(entry.get("reason"), str)]
+    victims = [entry for entry in entries if entry.get("reason") not in (None, "", "null")]
     ours = next((entry for entry in victims if entry.get("pid") == pid), None)
     if ours is None:
         return None

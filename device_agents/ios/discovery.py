@@ -159,6 +159,9 @@ def _checks(found: Examined) -> Iterator[DeviceCheck]:
         yield DeviceCheck("pairing", "problem", words_of("not_paired"), advice_of("not_paired"))
         return
     yield DeviceCheck("pairing", "ok", "paired")
+    if values.get("PasswordProtected") is True:
+        # Not a reason to leave it alone: some versions say so of every phone with a passcode.
+        yield DeviceCheck("lock", "warning", "it says that its passcode protects it now", advice_of("locked"))
     yield _battery(found.get("battery"))
     yield _seen("developer mode", found.get("developer_mode"), "developer_mode", "on", none="this iOS has no switch")
     yield _seen("image", found.get("image"), "image", "mounted")

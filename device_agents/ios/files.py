@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from device_agents.base import Deployed, Progress, Survey
 from device_agents.ios.check import check_file, probe
@@ -275,7 +276,7 @@ class IosFiles:
             return error
         return error if free is None else self._full(needed, free, 0)
 
-    def _ask(self, name: str, deadline: float, doing: str, **arguments: str) -> None:
+    def _ask(self, name: str, deadline: float, doing: str, **arguments: Any) -> None:
         limit_s = min(_SMALL_S, _left(deadline))
         self._phone.ask(name, area=self._phone.bundle, limit_s=limit_s, doing=doing, **arguments)
 

@@ -330,7 +330,7 @@ class IosJobs:
             self._records[handle.key] = record
         return record
 
-    def _ask(self, name: str, deadline: float, doing: str, **arguments: str) -> None:
+    def _ask(self, name: str, deadline: float, doing: str, **arguments: Any) -> None:
         self._phone.ask(name, area=self._phone.bundle, limit_s=_left(deadline), doing=doing, **arguments)
 
 

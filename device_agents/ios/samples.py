@@ -38,6 +38,16 @@ _TOLD = {
     "available_bytes": ("runner.available", "MB", "os_proc_available_memory of the app", 1 / MEGABYTE, None),
     "low_power": ("power.saver", "", "ProcessInfo.isLowPowerModeEnabled", 1.0, 1.0),
 }
+_PARTS = "iOS tells the footprint of an app, not its parts"
+_NO_SENSOR = "iOS shows this temperature to no one"
+_NEVER = {
+    "cpu.temperature": ("°C", _NO_SENSOR),
+    "skin.temperature": ("°C", _NO_SENSOR),
+    "runner.rss_anon": ("MB", _PARTS),
+    "runner.rss_file": ("MB", _PARTS),
+}
+"""Channels of other phones that no iPhone has, and why."""
+
 _CLOCKLESS = "the phone's clock was never read beside the samples, so they have no place on its axis"
 
 
@@ -99,7 +109,9 @@ def parse_samples(data: bytes) -> tuple[Trace, ...]:
             state = THERMAL_STATES.get(str(line.get("thermal_state")))
             if state is not None:
                 into("thermal.status", "", "").add(at, Measured(float(state), "", "ProcessInfo.thermalState", 1.0))
-    return tuple(series[name].trace(name) for name in sorted(series))
+    found = [entry.trace(name) for name, entry in series.items()]
+    found += [Trace(Channel(name, unit, "", None, why), (), ()) for name, (unit, why) in _NEVER.items()]
+    return tuple(sorted(found, key=lambda trace: trace.channel.name))
 
 
 def lines_of_events(told: Told) -> bytes:

@@ -23,7 +23,6 @@ LEASE = "farm/lease"
 _LOCK = "farm/lease.lock"
 _LEASE_BYTES = 64 * 1024
 
-_LINK_KINDS = frozenset({"gone", "cut", "muxer", "limit"})
 _REPORT_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -257,10 +256,11 @@ class PhoneService:
             if await instruments.pid_of(bundle) != pid:
                 return None
         except Exception as error:
-            if kind_of(error) not in _LINK_KINDS:
-                raise
-            # Say what is the matter with the phone itself, not with what stood on it.
+            # First what is the matter with the phone itself, then with what stands on it.
             await self._link.values()
+            if kind_of(error) == "tunnel":
+                # There was one when the job began.
+                raise Refused("cut", str(error)) from error
             raise
         watch = self._watches.get(key) or Watch(pid, folder, self._link.battery, sampled=sampled)
         await instruments.observe(pid, watch.take_output)

@@ -144,6 +144,7 @@ class _Process:
             self.end(why)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=GRACE_S)
+            self._listener.join(timeout=GRACE_S)
         code = self._process.poll()
         said = self.last_words().splitlines()
         last = f": {said[-1]}" if said else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -16,24 +15,29 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import device_agents
 from device_agents.virtual import adbserver, debian, profiles, record
 from device_agents.virtual.errors import LabError, LabUnsupported
+from device_agents.virtual.iphone import trust
+from device_agents.virtual.iphone.lab import IphoneInfo, IphoneLab, IphoneLabInfo, IphoneWish
 from device_agents.virtual.preflight import preflight
 from device_agents.virtual.rootfs import ensure_rootfs
+from device_agents.virtual.wishes import BEHAVIOURS, PhoneWish, Wish, named, parse_wish, wishes
 from harness.cache import cache_dir
 
-BEHAVIOURS: Mapping[str, str] = {
-    "adbd_restart_kills": "everything that adbd started dies when adbd restarts",
-    "deny_settings": "settings put and svc are denied, with the phone's own words",
-    "ignore_settings": "settings put and svc succeed and change nothing",
-    "small_storage": "48 MB of storage, really full when it is full",
-    "unauthorized": "never accepts a key",
-    "offline": "takes the connection and never answers",
-    "twin": "reachable by two ports, as a phone on USB and on Wi-Fi is",
-}
+__all__ = [
+    "BEHAVIOURS",
+    "Lab",
+    "LabInfo",
+    "LabPhone",
+    "PhoneWish",
+    "Wish",
+    "all_labs",
+    "parse_wish",
+    "wishes",
+]
 
 CLAIMED = "claimed"
 """Phase of a lab whose caller has its name and whose supervisor has not written yet."""
@@ -41,23 +45,11 @@ CLAIMED = "claimed"
 UP_LIMIT_S = 90.0
 DOWN_LIMIT_S = 20.0
 LABS = "labs"
-"""Folder of running labs in the cache folder; on disk, because the phones' storage lives there."""
+IPHONE_LABS = "iphone-labs"
+"""Folders of running labs in the cache folder; on disk, because the phones' storage lives there. The iPhones of a lab
+have a process and a folder of their own: they need nothing of what the other phones need."""
 
 ORDER_LIMIT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class PhoneWish:
-    """A phone to start.
-
-    Args:
-        profile: id of a shipped profile; behaviours: names from BEHAVIOURS.
-        id: name in the lab; made from the profile when empty.
-    """
-
-    profile: str
-    behaviours: frozenset[str] = frozenset()
-    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +80,13 @@ class LabPhone:
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """A running lab. Args: env: what adb and adbutils need in their environment to see this lab only."""
+    """A running lab.
+
+    Args:
+        adb_port: of its adb server, 0 without one. phones: those behind it.
+        env: what adb, adbutils and clients of usbmuxd need in their environment to see this lab only.
+        iphones, usbmux, tunneld: its iPhones, and host:port of their muxer and tunneld, "" without iPhones.
+    """
 
     name: str
     folder: Path
@@ -96,44 +94,32 @@ class LabInfo:
     adb_port: int
     phones: tuple[LabPhone, ...]
     env: Mapping[str, str]
+    iphones: tuple[IphoneInfo, ...] = ()
+    usbmux: str = ""
+    tunneld: str = ""
 
     def phone(self, phone_id: str) -> LabPhone:
-        """The phone of that id.
+        """The Android phone of that id.
 
         Raises:
             LabError: there is none.
         """
-        for phone in self.phones:
-            if phone.id == phone_id:
-                return phone
-        raise LabError(f"no phone {phone_id!r} in the lab", advice=f"there are: {', '.join(p.id for p in self.phones)}")
+        return _by_id(self.phones, phone_id)
 
+    def iphone(self, phone_id: str) -> IphoneInfo:
+        """The iPhone of that id.
 
-def parse_wish(text: str) -> PhoneWish:
-    """`PROFILE[+BEHAVIOUR…]`, e.g. `galaxy-a34+deny_settings`.
-
-    Raises:
-        LabError: no such profile or behaviour.
-    """
-    profile, *behaviours = text.split("+")
-    profiles.load(profile)
-    unknown = [name for name in behaviours if name not in BEHAVIOURS]
-    if unknown:
-        raise LabError(f"no behaviour {unknown[0]!r}", advice=f"there are: {', '.join(BEHAVIOURS)}")
-    return PhoneWish(profile, frozenset(behaviours))
-
-
-def wishes(count: int, chosen: Sequence[str] = (), behaviours: Sequence[str] = ()) -> list[PhoneWish]:
-    """`count` phones of the profiles `chosen` in turn (all shipped ones when empty), each with `behaviours`."""
-    source = list(chosen) or list(profiles.names())
-    return [parse_wish("+".join([source[number % len(source)], *behaviours])) for number in range(count)]
+        Raises:
+            LabError: there is none.
+        """
+        return _by_id(self.iphones, phone_id)
 
 
 class Lab:
-    """A lab by its name; it lives in a process of its own, so that any process of this user may use it.
+    """A lab by its name; it lives in processes of its own, so that any process of this user may use it.
 
-    Faults: `unplug`, `replug`, `stall`, `link_rate`, `cut`, `kill_adbd`, `reboot`, `suspend`, `low_memory_kill`,
-    `thermal_shutdown`, `set`.
+    Faults of Android phones: `unplug`, `replug`, `stall`, `link_rate`, `cut`, `kill_adbd`, `reboot`, `suspend`,
+    `low_memory_kill`, `thermal_shutdown`, `set`; of iPhones: `iphones.order(NAME, PHONE)`.
     """
 
     def __init__(self, name: str = "default", *, folder: Path | None = None) -> None:
@@ -141,11 +127,13 @@ class Lab:
             raise LabError(f"{name!r} cannot be the name of a lab", advice="use letters, digits, '.', '_' and '-'")
         self.name = name
         self.folder = folder or cache_dir() / LABS / name
+        self._iphone_folder = cache_dir() / IPHONE_LABS / name
+        self.iphones = IphoneLab(self._iphone_folder)
 
     # --- up, status, down ---------------------------------------------------------------------------------------------
 
-    def up(self, phones: Sequence[PhoneWish], *, die_with: int | None = None) -> LabInfo:
-        """Start the lab; returns when every phone answers a shell.
+    def up(self, phones: Sequence[Wish], *, die_with: int | None = None) -> LabInfo:
+        """Start the lab; returns when every phone answers a shell, and every iPhone trusts this host.
 
         Args:
             phones: what to start.
@@ -157,6 +145,28 @@ class Lab:
         """
         if not phones:
             raise LabError("a lab needs at least one phone", advice="ask for --phones 1 or more")
+        androids = [wish for wish in phones if isinstance(wish, PhoneWish)]
+        iphones = [wish for wish in phones if isinstance(wish, IphoneWish)]
+        if self.iphones.is_up() or (not androids and self._living() is not None):
+            raise LabError(
+                f"the lab {self.name!r} is up", advice=f"take it down first: farm lab down --name {self.name}"
+            )
+        owner = die_with
+        if androids:
+            owner = self._up_androids(androids, die_with).pid
+        try:
+            if iphones:
+                self._up_iphones(iphones, owner)
+            return self.info()
+        except BaseException:
+            self.down()
+            raise
+
+    def _up_iphones(self, phones: Sequence[IphoneWish], owner: int | None) -> None:
+        with debian.locked(self._iphone_folder.with_name(f".{self.name}.lock")):
+            trust.up(self.iphones, self._iphone_folder / "client-records", phones, die_with=owner)
+
+    def _up_androids(self, phones: Sequence[PhoneWish], die_with: int | None) -> LabInfo:
         reason = preflight()
         if reason:
             raise LabUnsupported(reason, advice="use this machine itself as a device (platform: local)")
@@ -170,13 +180,13 @@ class Lab:
             "state": str(state),
             "root": str(root),
             "owner": record.identity(die_with) if die_with else None,
-            "phones": _named(phones, self.name),
+            "phones": named(phones, self.name),
         }
         (self.folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
         try:
             return self._launch()
         except BaseException:
-            self.down()
+            self._down_androids()
             raise
 
     def _claim(self) -> Path:
@@ -239,9 +249,9 @@ class Lab:
 
     def status(self) -> LabInfo | None:
         """The running lab with what its phones are doing, or None."""
-        content = self._living()
+        content, iphones = self._living(), self.iphones.status() if self.iphones.is_up() else None
         if content is None:
-            return None
+            return self._info_of_iphones(iphones) if iphones is not None else None
         try:
             answer = self._order(op="status")
         except LabError:
@@ -250,7 +260,7 @@ class Lab:
             if self._living() is None:
                 return None
             raise
-        return self._info({**content, "phones": answer["phones"]})
+        return self._info({**content, "phones": answer["phones"]}, iphones)
 
     def info(self) -> LabInfo:
         """The running lab, without asking it.
@@ -258,13 +268,20 @@ class Lab:
         Raises:
             LabError: it is not up.
         """
-        content = self._living()
-        if content is None:
-            raise LabError(f"the lab {self.name!r} is not up", advice="farm lab up")
-        return self._info(content)
+        content, iphones = self._living(), self.iphones.info() if self.iphones.is_up() else None
+        if content is not None:
+            return self._info(content, iphones)
+        if iphones is not None:
+            return self._info_of_iphones(iphones)
+        raise LabError(f"the lab {self.name!r} is not up", advice="farm lab up")
 
     def down(self) -> bool:
         """Take it down, or clean up after one that was killed; False when there was nothing."""
+        there = self._iphone_folder.is_dir()
+        self.iphones.down()
+        return self._down_androids() or there
+
+    def _down_androids(self) -> bool:
         content = record.Record(self.folder).read()
         if content is not None and content["phase"] == CLAIMED and record.is_alive(content["supervisor"]):
             if content["supervisor"][0] != os.getpid():
@@ -401,15 +418,25 @@ class Lab:
             raise LabError(answer.get("message", "the lab ended"), device=answer.get("device", ""))
         return answer["result"]
 
-    def _info(self, content: Mapping[str, Any]) -> LabInfo:
+    def _info(self, content: Mapping[str, Any], iphones: IphoneLabInfo | None = None) -> LabInfo:
         port = int(content["adb_port"])
+        env = adbserver.environment(port, self.folder / "adb")
         return LabInfo(
             name=self.name,
             folder=self.folder,
             pid=int(content["supervisor"][0]),
             adb_port=port,
             phones=tuple(self._phone(entry) for entry in content["phones"]),
-            env=adbserver.environment(port, self.folder / "adb"),
+            env={**env, **iphones.env} if iphones is not None else env,
+            iphones=iphones.phones if iphones is not None else (),
+            usbmux=iphones.usbmux if iphones is not None else "",
+            tunneld=iphones.tunneld if iphones is not None else "",
+        )
+
+    def _info_of_iphones(self, info: IphoneLabInfo) -> LabInfo:
+        """A lab that has no other phones."""
+        return LabInfo(
+            self.name, self._iphone_folder, info.pid, 0, (), info.env, info.phones, info.usbmux, info.tunneld
         )
 
     def _phone(self, entry: Mapping[str, Any]) -> LabPhone:
@@ -442,26 +469,14 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def _named(phones: Sequence[PhoneWish], lab: str) -> list[dict[str, Any]]:
-    """Give every phone an id and a serial; both are the same whenever the same lab is started again."""
-    seen: dict[str, int] = {}
-    named = []
-    for wish in phones:
-        profiles.load(wish.profile)
-        base = wish.id or wish.profile
-        seen[base] = seen.get(base, 0) + 1
-        phone_id = base if seen[base] == 1 else f"{base}-{seen[base]}"
-        serial = "VIRT" + hashlib.sha256(f"{lab}/{phone_id}".encode()).hexdigest()[:8].upper()
-        named.append(
-            {
-                "id": phone_id,
-                "serial": serial,
-                "profile": wish.profile,
-                "behaviours": sorted(wish.behaviours),
-                "twin": "twin" in wish.behaviours,
-            }
-        )
-    return named
+_Phone = TypeVar("_Phone", LabPhone, IphoneInfo)
+
+
+def _by_id(phones: Sequence[_Phone], phone_id: str) -> _Phone:
+    for phone in phones:
+        if phone.id == phone_id:
+            return phone
+    raise LabError(f"no phone {phone_id!r} in the lab", advice=f"there are: {', '.join(p.id for p in phones)}")
 
 
 def _state_folder(folder: Path) -> Path:
@@ -474,7 +489,7 @@ def _state_folder(folder: Path) -> Path:
 
 def all_labs() -> list[Lab]:
     """Every lab of this user that has a folder, running or left behind."""
-    parent = cache_dir() / LABS
-    if not parent.is_dir():
-        return []
-    return [Lab(entry.name) for entry in sorted(parent.iterdir()) if entry.is_dir()]
+    parents = [parent for name in (LABS, IPHONE_LABS) if (parent := cache_dir() / name).is_dir()]
+    return [
+        Lab(name) for name in sorted({entry.name for each in parents for entry in each.iterdir() if entry.is_dir()})
+    ]

@@ -101,15 +101,17 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def _memory(channels: Mapping[str, Trace], own: Reading) -> dict[str, Reading]:
-    """Peak and its parts. VmHWM is the kernel's own mark: it sees what lies between samples, but no swap.
+    """Peak and its parts. VmHWM is the kernel's own mark: it sees what lies between samples, but no swap. An iPhone
+    shows the footprint, which holds no pages of a mapped file.
 
     `own` is the mark as a runner read it of itself: later than the last sample, and there for one too short to sample.
     """
-    marks = _reading_max(channels, "runner.vm_hwm")
+    marks = _larger(_reading_max(channels, "runner.vm_hwm"), _reading_max(channels, "runner.phys_footprint"))
     rss, swap = channels.get("runner.vm_rss"), channels.get("runner.vm_swap")
     if rss is None or not rss.values:
+        footprint = _reading_max(channels, "runner.phys_footprint")
         return {
-            "peak_memory_mb": _larger(marks, own),
+            "peak_memory_mb": _larger(_larger(marks, footprint), own),
             "rss_anon_mb": _absent(channels, "runner.rss_anon"),
             "rss_file_mb": _absent(channels, "runner.rss_file"),
         }

@@ -17,7 +17,8 @@ import click
 TIER = "flagship"
 SUITE = "demo"
 PHONES = ("pixel-8-pro", "galaxy-s24-ultra", "oneplus-12")
-"""The Android part of the flagship tier."""
+IPHONES = ("iphone-15-pro",)
+"""The flagship tier on both platforms."""
 
 FAMILY, QUANT = "SmolLM2-135M", "Q4_K_M"
 
@@ -58,10 +59,15 @@ def _models(folder: Path) -> None:
 def _on_virtual_phones(folder: Path) -> int:
     lab = f"demo-{os.getpid()}"
     inventory = folder / LAB_INVENTORY
-    _must("runners", "fetch", "--virtual", "--out", str(folder / "runners"))
+    runners = str(folder / "runners")
+    _must("runners", "fetch", "--virtual", "--out", runners)
+    iphones: tuple[str, ...] = IPHONES
+    if _farm("runners", "build", "--target", "virtual-iphone", "--out", runners):
+        click.echo("their app cannot be built here, so this run goes without iPhones", err=True)
+        iphones = ()
     _models(folder)
-    wishes = [part for profile in PHONES for part in ("--profile", profile)]
-    up = ("lab", "up", "--name", lab, "--phones", str(len(PHONES)), *wishes, "--inventory-out", str(inventory))
+    wishes = [part for profile in (*PHONES, *iphones) for part in ("--phone", profile)]
+    up = ("lab", "up", "--name", lab, *wishes, "--inventory-out", str(inventory))
     try:
         _must(*up)
         return _run(inventory)

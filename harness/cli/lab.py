@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from device_agents.virtual.lab import LabInfo, LabPhone, PhoneWish
+    from device_agents.virtual.iphone.lab import IphoneInfo
+    from device_agents.virtual.lab import LabInfo, LabPhone, Wish
 
 DEFAULT_PHONES = 3
 _NAME = click.option("--name", default="default", show_default=True, help="Several labs may be up, told apart by name.")
@@ -18,7 +19,7 @@ _NAME = click.option("--name", default="default", show_default=True, help="Sever
 
 @click.group()
 def lab() -> None:
-    """Virtual phones: real adb and real processes, simulated sensors. No root, no Docker."""
+    """Virtual phones and iPhones: real protocols and real processes, simulated sensors. No root, no Docker."""
 
 
 @lab.command()
@@ -32,8 +33,8 @@ def lab() -> None:
     "--phone",
     "single",
     multiple=True,
-    metavar="PROFILE[+BEHAVIOUR...]",
-    help="One phone with its own habits; repeatable.",
+    metavar="PROFILE[@IOS][+BEHAVIOUR...]",
+    help="One phone with its own habits, e.g. iphone-15-pro or iphone-14@16+locked; repeatable.",
 )
 @click.option(
     "--inventory-out", type=click.Path(path_type=Path, dir_okay=False), help="Write an inventory of these phones."
@@ -48,13 +49,15 @@ def up(
     single: tuple[str, ...],
     inventory_out: Path | None,
 ) -> None:
-    """Start a lab; returns when every phone answers a shell.
+    """Start a lab; returns when every phone answers.
 
-    Without --profile the shipped models are taken in turn, flagships first.
+    Without --profile the shipped Android models are taken in turn, flagships first. iPhones are asked for by name.
     """
     from device_agents.virtual.lab import Lab
 
-    info = Lab(name).up(_wishes(phones, profiles, behaviours, single))
+    started = Lab(name)
+    info = started.up(_wishes(phones, profiles, behaviours, single))
+    info = started.status() or info
     if inventory_out is not None:
         inventory_out.parent.mkdir(parents=True, exist_ok=True)
         inventory_out.write_text(inventory_text(info), encoding="utf-8")
@@ -64,8 +67,11 @@ def up(
     _print(info)
     if inventory_out is not None:
         click.echo(f"inventory written: {inventory_out}  (farm --inventory {inventory_out} run --tier TIER)")
+        if info.iphones:
+            click.echo(f"their app: farm --inventory {inventory_out} runners build --target virtual-iphone")
     else:
-        click.echo("for adb in this terminal:")
+        tools = [*(["adb"] if info.phones else []), *(["pymobiledevice3 and libimobiledevice"] if info.iphones else [])]
+        click.echo(f"for {' and '.join(tools)} in this terminal:")
         for key, value in info.env.items():
             click.echo(f"  export {key}={value}")
     click.echo("take it down with: farm lab down" + ("" if name == "default" else f" --name {name}"))
@@ -73,7 +79,7 @@ def up(
 
 def _wishes(
     phones: int | None, profiles: Sequence[str], behaviours: Sequence[str], single: Sequence[str]
-) -> list[PhoneWish]:
+) -> list[Wish]:
     from device_agents.virtual.errors import LabError
     from device_agents.virtual.lab import parse_wish, wishes
     from harness.errors import UsageError
@@ -120,22 +126,31 @@ def down(ctx: click.Context, name: str, every: bool) -> None:
 
 
 def inventory_text(info: LabInfo) -> str:
-    """The inventory of a lab: its phones by serial, its adb server, and all else as shipped."""
+    """The inventory of a lab: its phones by serial, where they are reached, the app of its iPhones, and all else as
+    shipped."""
+    from harness.artifacts.binaries import host_abi
     from harness.drafting import Drafted, render
     from harness.model import AdbEndpoint, Platform
+    from harness.model import Lab as LabEntry
+    from harness.supply import virtual_ipa
 
+    why = "as its profile says"
     drafted = [
-        Drafted(
-            phone.id,
-            phone.serial,
-            phone.tier,
-            "as its profile says",
-            Platform.ANDROID,
-            f"{phone.title} (virtual phone)",
-        )
+        Drafted(phone.id, phone.serial, phone.tier, why, Platform.ANDROID, f"{phone.title} (virtual phone)")
         for phone in info.phones
+    ] + [
+        Drafted(phone.id, phone.udid, phone.tier, why, Platform.IOS, f"{phone.title}, iOS {phone.ios} (virtual phone)")
+        for phone in info.iphones
     ]
-    return render(drafted, lab_name=f"virtual lab {info.name}", adb=AdbEndpoint(host="127.0.0.1", port=info.adb_port))
+    lab = LabEntry(
+        name=f"virtual lab {info.name}",
+        adb=AdbEndpoint(host="127.0.0.1", port=info.adb_port) if info.adb_port else AdbEndpoint(),
+        usbmux=info.usbmux or None,
+        tunneld=info.tunneld or None,
+    )
+    name = virtual_ipa.app_id("llama.cpp", host_abi())
+    app = {"id": name, "runtime": "llama.cpp", "platform": virtual_ipa.PLATFORM, "abi": host_abi()}
+    return render(drafted, lab, runners=({**app, "path": f"runners/{name}.ipa"},) if info.iphones else ())
 
 
 def _as_json(info: LabInfo) -> dict[str, Any]:
@@ -143,9 +158,11 @@ def _as_json(info: LabInfo) -> dict[str, Any]:
         "name": info.name,
         "up": True,
         "pid": info.pid,
-        "adb": {"host": "127.0.0.1", "port": info.adb_port},
+        "adb": {"host": "127.0.0.1", "port": info.adb_port} if info.adb_port else None,
+        "usbmux": info.usbmux or None,
+        "tunneld": info.tunneld or None,
         "env": dict(info.env),
-        "phones": [_phone_as_json(phone) for phone in info.phones],
+        "phones": [*map(_phone_as_json, info.phones), *map(_iphone_as_json, info.iphones)],
     }
 
 
@@ -153,6 +170,7 @@ def _phone_as_json(phone: LabPhone) -> dict[str, Any]:
     return {
         "id": phone.id,
         "kind": "virtual",
+        "platform": "android",
         "serial": phone.serial,
         "adb_serials": list(phone.adb_serials),
         "profile": phone.profile,
@@ -162,6 +180,22 @@ def _phone_as_json(phone: LabPhone) -> dict[str, Any]:
         "plugged": phone.plugged,
         "running": phone.running,
         "pid": phone.pid,
+        **phone.readings,
+    }
+
+
+def _iphone_as_json(phone: IphoneInfo) -> dict[str, Any]:
+    return {
+        "id": phone.id,
+        "kind": "virtual",
+        "platform": "ios",
+        "serial": phone.udid,
+        "profile": phone.profile,
+        "model": phone.title,
+        "os_version": phone.ios,
+        "tier": phone.tier,
+        "behaviours": sorted(phone.behaviours),
+        "plugged": phone.plugged,
         **phone.readings,
     }
 
@@ -180,9 +214,22 @@ def _print(info: LabInfo) -> None:
             _condition(phone),
         )
         for phone in info.phones
+    ] + [
+        (
+            f"{phone.id} (virtual phone)",
+            f"{phone.title}, iOS {phone.ios}",
+            phone.tier,
+            "-",
+            phone.udid,
+            ", ".join(sorted(phone.behaviours)) or "-",
+            _condition_of_iphone(phone),
+        )
+        for phone in info.iphones
     ]
     columns = ("phone", "model", "tier", "adb", "serial", "behaviours", "state")
-    print_table(f"lab {info.name}: adb server at 127.0.0.1:{info.adb_port}", columns, rows)
+    where = [f"adb server at 127.0.0.1:{info.adb_port}"] if info.adb_port else []
+    where += [f"usbmuxd at {info.usbmux}, tunneld at {info.tunneld or 'none'}"] if info.usbmux else []
+    print_table(f"lab {info.name}: {', '.join(where)}", columns, rows)
 
 
 def _condition(phone: LabPhone) -> str:
@@ -198,3 +245,12 @@ def _condition(phone: LabPhone) -> str:
     return (
         f"{float(values['temperature_c']):.0f} °C, battery {float(values['battery_level']):.0f} %, {values['charger']}"
     )
+
+
+def _condition_of_iphone(phone: IphoneInfo) -> str:
+    if not phone.plugged:
+        return "unplugged"
+    if not phone.readings:
+        return "up"
+    values = phone.readings
+    return f"{values['thermal_state']}, battery {float(values['battery_level']):.0f} %, {values['charger']}"

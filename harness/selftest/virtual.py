@@ -9,7 +9,7 @@ from typing import Any
 
 from device_agents.virtual import profiles
 from device_agents.virtual.errors import LabError
-from device_agents.virtual.lab import Lab, LabPhone, PhoneWish, all_labs, parse_wish
+from device_agents.virtual.lab import Lab, LabPhone, Wish, all_labs, parse_wish
 from harness.plan import ResolvedDevice
 from harness.selftest.truth import Truth, read_truth
 
@@ -67,7 +67,7 @@ def running_phones(labs: Iterable[Lab] | None = None) -> Phones:
     return Phones(handles)
 
 
-def makers_wishes(count: int = MAKERS) -> list[PhoneWish]:
+def makers_wishes(count: int = MAKERS) -> list[Wish]:
     """One phone of each maker there is a profile of; more of the same where there are fewer than `count` makers."""
     chosen: dict[str, str] = {}
     names = profiles.names()

@@ -13,6 +13,7 @@ from device_agents.android.agent import AndroidAgent, sampler_text
 from device_agents.android.discovery import discover
 from device_agents.base import DeviceAgent
 from device_agents.ios.agent import IosAgent
+from device_agents.ios.phone import Phone
 from device_agents.local.agent import LocalAgent, discover_local
 from harness.model import AdbEndpoint, Attached, DeviceState, Lab, Platform
 from tests.contract.iphones import app
@@ -64,7 +65,12 @@ def old_android_agent(virtual_lab: RunningLab, monkeypatch: pytest.MonkeyPatch) 
 def iphone_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A virtual iPhone without an app; tests leave it as it was."""
     folder = tmp_path_factory.mktemp("iphones")
-    with iphones(folder, "iphone-15-pro@18") as running:
+    with iphones(folder, "iphone-15-pro@18") as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FARM_CACHE", str(folder / "farm-cache"))
+        phone = Phone(running.phone().udid, Lab())
+        phone.ask("pair", limit_s=30)
+        phone.close()
+        patch.undo()
         yield running
 
 
@@ -74,6 +80,8 @@ def bare_ios_agent(
 ) -> Iterator[IosAgent]:
     """An agent of an iPhone on which no app is installed."""
     monkeypatch.setenv("FARM_CACHE", str(tmp_path_factory.getbasetemp() / "farm-cache"))
+    # Whatever a test before has left: the phone is there, trusts this host, and has no app.
+    iphone_lab.order("plug")
     lab = Lab(usbmux=iphone_lab.info.usbmux, tunneld=iphone_lab.info.tunneld or None)
     udid = iphone_lab.phone().udid
     agent = IosAgent(Attached(Platform.IOS, udid, (udid,), DeviceState.READY, "", None), lab)

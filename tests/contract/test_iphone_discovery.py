@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from device_agents.ios.discovery import can_prepare, discover, prepare
@@ -11,6 +13,11 @@ from harness.model import Attached, DeviceKind, DeviceState, Lab, Platform
 from tests.contract.helpers import wait_until
 from tests.contract.test_iphone_jobs import lab_of
 from tests.lab.iphone_lab import Running
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARM_CACHE", str(tmp_path / "cache"))
 
 
 def the_one(running: Running) -> Attached:
@@ -41,7 +48,6 @@ def test_ready_phone(iphone_lab: Running) -> None:
     [
         ("developer_mode_off", "developer mode", DeviceState.NOT_PREPARED),
         ("no_image", "image", DeviceState.NOT_PREPARED),
-        ("locked", "lock", DeviceState.NOT_PREPARED),
     ],
 )
 def test_each_missing_thing_has_advice(iphone_lab: Running, fault: str, name: str, state: DeviceState) -> None:
@@ -55,6 +61,26 @@ def test_each_missing_thing_has_advice(iphone_lab: Running, fault: str, name: st
     assert (problem.name, bool(problem.advice)) == (name, True)
     assert problem.advice in found.advice
     assert the_one(iphone_lab).state is DeviceState.READY
+
+
+def test_locked_phone_is_warned_of(iphone_lab: Running) -> None:
+    iphone_lab.order("locked")
+    try:
+        found = the_one(iphone_lab)
+    finally:
+        iphone_lab.order("locked", on=False)
+    lock = next(check for check in found.checks if check.name == "lock")
+    assert lock.level == "warning" and "unlock" in lock.advice
+    assert "lock" not in [check.name for check in the_one(iphone_lab).checks]
+
+
+def test_phone_that_nobody_has_unlocked_since_its_start(iphone_lab: Running) -> None:
+    iphone_lab.order("locked_since_boot")
+    try:
+        assert wait_until(lambda: the_one(iphone_lab).state is DeviceState.LOCKED_SINCE_BOOT, limit_s=40)
+    finally:
+        iphone_lab.order("locked_since_boot", on=False)
+    assert wait_until(lambda: the_one(iphone_lab).state is DeviceState.READY, limit_s=40)
 
 
 def test_tunnel_that_is_missing(iphone_lab: Running) -> None:

@@ -17,11 +17,12 @@ import pytest
 from pymobiledevice3.exceptions import (
     AlreadyMountedError,
     AppInstallError,
-    ConnectionTerminatedError,
     DeveloperModeIsNotEnabledError,
+    DeviceNotFoundError,
     InvalidServiceError,
     MissingManifestError,
     PasswordRequiredError,
+    TunneldConnectionError,
 )
 from pymobiledevice3.lockdown import UsbmuxLockdownClient
 from pymobiledevice3.services.amfi import AmfiService
@@ -176,12 +177,32 @@ def test_work_warms_the_phone_and_empties_its_battery(old: Running) -> None:
             second = await later()
             assert second["InstantAmperage"] < -100
             assert old.status()["load"] > 0.2
-        await gone(old, pid)
+            await asyncio.to_thread(old.order, "user_kill")
+            await gone(old, pid)
 
     run(work)
     lines = [json.loads(line) for line in old.phone().truth.read_text().splitlines()]
     assert lines[-1]["energy_j"] > lines[0]["energy_j"] and lines[-1]["busy_s"] > 0
     assert events(old, "launch") and events(old, "exit")
+
+
+def test_apps_of_a_hot_phone_are_held_still_for_a_share_of_the_time(old: Running) -> None:
+    async def work() -> None:
+        async with launched(old, "spin") as (_, pid):
+            await asyncio.to_thread(old.order, "set", values={"temperature_c": 110, "heat_scale": 1e-4})
+            seen: set[str] = set()
+
+            def both() -> bool:
+                seen.add(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+                return {"R", "T"} <= seen
+
+            await until(both)
+            assert old.status()["cap"] < 1.0
+            await asyncio.to_thread(old.order, "user_kill")
+            await gone(old, pid)
+        assert events(old, "set")[-1]["cap"] < 1.0
+
+    run(work)
 
 
 def test_physics_take_an_iphone_as_they_take_any_phone() -> None:
@@ -247,8 +268,12 @@ def test_an_app_over_its_limit_is_killed_by_the_phone_itself(tmp_path: Path) -> 
 
         async def work() -> None:
             await asyncio.to_thread(running.order, "set", values={"app_limit_bytes": 30 << 20})
-            async with running.connect() as client, DvtProvider(client) as provider:
-                pid = await ProcessControl(provider).launch(BUNDLE, ["hold", str(HELD)])
+            async with (
+                running.connect() as client,
+                DvtProvider(client) as provider,
+                ProcessControl(provider) as control,
+            ):
+                pid = await control.launch(BUNDLE, ["hold", str(HELD)])
                 await gone(running, pid)
                 (name,) = await reports(client)
                 assert name.startswith("/JetsamEvent-")
@@ -261,10 +286,14 @@ def test_an_app_lives_on_without_its_cable_and_dies_with_its_lab(tmp_path: Path)
     with iphones(tmp_path, IphoneWish("iphone-14@16", apps=(app,))) as running:
 
         async def work() -> int:
-            async with running.connect() as client, DvtProvider(client) as provider:
-                pid = await ProcessControl(provider).launch(BUNDLE, ["wait"])
+            async with (
+                running.connect() as client,
+                DvtProvider(client) as provider,
+                ProcessControl(provider) as control,
+            ):
+                pid = await control.launch(BUNDLE, ["wait"])
                 await asyncio.to_thread(running.order, "unplug")
-                with pytest.raises(ConnectionTerminatedError):
+                with pytest.raises(DeviceNotFoundError):
                     await client.get_value("com.apple.disk_usage")
             assert [known["pid"] for known in running.status()["processes"]] == [pid]
             return pid
@@ -370,18 +399,21 @@ def test_a_phone_of_today_is_launched_on_through_its_tunnel(tmp_path: Path) -> N
         async def work() -> None:
             tunnel = await get_tunneld_device_by_udid(running.phone().udid, (host, int(port)))
             assert tunnel is not None
-            async with tunnel, DvtProvider(tunnel) as provider:
-                pid = await ProcessControl(provider).launch(BUNDLE, ["wait"])
+            async with tunnel, DvtProvider(tunnel) as provider, ProcessControl(provider) as control:
+                pid = await control.launch(BUNDLE, ["wait"])
                 assert [known["pid"] for known in running.status()["processes"]] == [pid]
                 await asyncio.to_thread(running.order, "tunneld")
             assert [known["pid"] for known in running.status()["processes"]] == [pid]
-            assert await get_tunneld_device_by_udid(running.phone("iphone-14").udid, (host, int(port))) is None
+            with pytest.raises(TunneldConnectionError):
+                await get_tunneld_device_by_udid(running.phone().udid, (host, int(port)))
 
         async def again() -> None:
             await asyncio.to_thread(running.order, "tunneld", on=True)
             tunnel = await get_tunneld_device_by_udid(running.phone().udid, (host, int(port)))
             assert tunnel is not None
             await tunnel.close()
+            # iOS 17.2 has no tunnel without root on the host.
+            assert await get_tunneld_device_by_udid(running.phone("iphone-14").udid, (host, int(port))) is None
 
         run(work)
         run(again)

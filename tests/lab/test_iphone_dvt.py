@@ -138,18 +138,19 @@ def test_one_instance_of_an_app(tmp_path: Path) -> None:
 
 
 def test_an_app_is_stopped_and_goes_on(tmp_path: Path) -> None:
-    def state(pid: int) -> str:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    async def shows(pid: int, *, stopped: bool) -> None:
+        while (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T") != stopped:
+            await asyncio.sleep(0)
 
     async def check(phone: Iphone, provider: DvtProvider) -> None:
         async with ProcessControl(provider) as control:
             pid = await started(control, "wait")
             await control.suspend(pid)
-            assert state(pid) == "T"
+            await shows(pid, stopped=True)
             await control.resume(pid)
-            assert state(pid) != "T"
+            await shows(pid, stopped=False)
             await control.signal(pid, 17)
-            assert state(pid) == "T"
+            await shows(pid, stopped=True)
             with pytest.raises(DTXNsError, match="Unsupported signal 1"):
                 await control.signal(pid, 1)
 
@@ -272,7 +273,7 @@ def test_what_the_phone_is(tmp_path: Path) -> None:
             assert await info.execname_for_pid(pid) == app["realAppName"]
             assert await info.is_running_pid(pid)
             await control.kill(pid)
-            await phone.close()
+            await phone.end_apps()
             assert not await info.is_running_pid(pid)
 
     on(tmp_path, check, OLD)

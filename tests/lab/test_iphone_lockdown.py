@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import plistlib
 import shutil
@@ -156,6 +157,38 @@ def test_the_tools_of_libimobiledevice_agree(pair: Running, tmp_path: Path) -> N
     assert "AmountDataAvailable" in says("ideviceinfo", "-u", udid, "-q", "com.apple.disk_usage")
 
 
+def test_the_tools_of_libimobiledevice_pair_by_themselves(tmp_path: Path) -> None:
+    if shutil.which("idevicepair") is None or shutil.which("ideviceinfo") is None:
+        pytest.skip("libimobiledevice's tools are not installed (Debian: libimobiledevice-utils)")
+    with iphones(tmp_path, "iphone-15-pro@26") as running:
+        environment = {**os.environ, **running.info.env, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        udid = running.phone().udid
+        for command, says in (
+            (("idevicepair", "-u", udid, "pair"), "SUCCESS: Paired with device"),
+            (("idevicepair", "-u", udid, "validate"), "SUCCESS: Validated pairing"),
+            (("ideviceinfo", "-u", udid, "-k", "SerialNumber"), "V"),
+            (("idevicediagnostics", "-u", udid, "ioregentry", "AppleSmartBattery"), "InstantAmperage"),
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
+            assert done.returncode == 0 and says in done.stdout, (command, done.stdout, done.stderr)
+
+
+def test_eight_phones_at_once(tmp_path: Path) -> None:
+    with iphones(tmp_path, *(["iphone-se-3", "iphone-14@16"] * 4)) as running:
+        assert len({phone.udid for phone in running.info.phones}) == 8
+
+        async def one(udid: str) -> str:
+            async with running.connect(udid) as client, DiagnosticsService(client) as diagnostics:
+                assert (await diagnostics.get_battery())["BatteryInstalled"]
+                return str(client.udid)
+
+        async def work() -> None:
+            found = await asyncio.gather(*(one(phone.udid) for phone in running.info.phones))
+            assert found == [phone.udid for phone in running.info.phones]
+
+        run(work)
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -172,15 +205,17 @@ def test_phones_come_and_go(tmp_path: Path) -> None:
             udid = running.phone().udid
             async with running.connect() as client:
                 await asyncio.to_thread(running.order, "unplug")
-                await mux.receive_device_state_update()
-                assert udid not in [device.serial for device in mux.devices]
+                # That it was paired is told too.
+                while udid in [device.serial for device in mux.devices]:
+                    await mux.receive_device_state_update()
                 with pytest.raises((ConnectionTerminatedError, DeviceNotFoundError, MuxException)):
                     await client.get_value("com.apple.disk_usage")
             with pytest.raises(DeviceNotFoundError):
                 async with running.connect():
                     pass
             await asyncio.to_thread(running.order, "plug")
-            await mux.receive_device_state_update()
+            while udid not in [device.serial for device in mux.devices]:
+                await mux.receive_device_state_update()
             assert {device.serial: device.devid for device in mux.devices}[udid] > before[udid]
             async with running.connect() as client:
                 assert client.paired
@@ -298,14 +333,17 @@ def test_a_udid_of_odd_characters(tmp_path: Path) -> None:
         assert len(kept) == 1 and kept[0].is_file()
 
 
-@pytest.mark.parametrize("sent", [b"", b"\0" * 16, b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"\0" * 16, b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n"], ids=["nothing", "zeros", "ones", "http"]
+)
 def test_the_muxer_outlives_bytes_that_are_no_message(pair: Running, sent: bytes) -> None:
     async def work() -> None:
         host, port = pair.info.usbmux.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(sent)
         writer.write_eof()
-        await reader.read()
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
         writer.close()
         assert len(await list_devices(usbmux_address=pair.info.usbmux)) == 2
 

@@ -25,10 +25,10 @@ class Driver {
   void run() {
     begun_ = uptime_ns();
     start();
+    device_.tell(uptime_ns());
     if (request_.check) {
       check_file(*request_.check);
     } else {
-      device_.tell(uptime_ns());
       load();
       work();
       memory();

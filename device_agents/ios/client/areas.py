@@ -71,16 +71,19 @@ class Areas:
                 with suppress(Exception):
                     await known.aclose()
             if area not in self._open:
-                async with self._link.lockdown() as lockdown:
-                    if area == MEDIA:
-                        opened = AfcService(lockdown)
-                    elif area == CRASHES:
-                        opened = AfcService(lockdown, service_name=_CRASH_SERVICE)
-                    else:
-                        opened = await HouseArrestService.create(lockdown, area, documents_only=True)
-                    await opened.connect()
-                self._open[area] = opened
+                self._open[area] = await self._new(area)
             return self._open[area]
+
+    async def _new(self, area: str) -> Any:
+        async with self._link.lockdown() as lockdown:
+            if area == MEDIA:
+                opened = AfcService(lockdown)
+            elif area == CRASHES:
+                opened = AfcService(lockdown, service_name=_CRASH_SERVICE)
+            else:
+                opened = await HouseArrestService.create(lockdown, area, documents_only=True)
+            await opened.connect()
+        return opened
 
     async def forget_apps(self) -> None:
         """Drop the connections to apps' folders, one of which has just been replaced."""
@@ -195,7 +198,10 @@ class Areas:
 
     async def push(self, area: str, path: str, source: Path, *, offset: int, length: int, tell: Tell) -> None:
         """Write a file of this host from `offset` for `length` bytes to the same place of a file of the phone."""
-        async with self._file(area, path, "r+" if offset else "w") as (afc, handle):
+        # A connection of its own: one that is given up in the middle of a packet is of no use to anybody else.
+        afc = await self._new(area)
+        try:
+            handle = await afc.fopen(self.place(area, path), "r+" if offset else "w")
             if offset:
                 await afc.fseek(handle, offset)
             with source.open("rb", buffering=0) as file:
@@ -203,6 +209,10 @@ class Areas:
                 done = await _stream(file.read, length, lambda data: afc.fwrite(handle, data), tell)
                 if done != length or os.fstat(file.fileno()).st_size != offset + length:
                     raise Refused("changed", f"{source.name} changed its size while it was sent")
+            await afc.fclose(handle)
+        finally:
+            with suppress(Exception):
+                await afc.aclose()
 
     @asynccontextmanager
     async def locked(self, area: str, path: str) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,9 @@ from device_agents.ios.failures import Refused
 
 Ending = tuple[int | None, int | None]
 """Exit code and signal of a process, as far as the phone tells."""
+
+_TUNNEL_S, _TUNNEL_LOOK_S = 6.0, 0.5
+"""How long a tunneld may take to make a tunnel to a phone that has just been plugged in, and how often it is asked."""
 
 _EARLY_MAX = 200
 """Lines of output that are kept of a process before anybody asked for them."""
@@ -81,7 +85,8 @@ class Instruments:
             provider = DvtProvider(await self.tunnel() if tunnel else lockdown)
             try:
                 await provider.connect()
-                control, info = _Control(provider), DeviceInfo(provider)
+                control: Any = _Control(provider)
+                info: Any = DeviceInfo(provider)
                 await control.connect()
                 await info.connect()
             except BaseException:
@@ -104,12 +109,14 @@ class Instruments:
             host, _, port = self._tunneld.rpartition(":")
             # A proxy of this host has nothing to do with it.
             os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY", ""), host)))
-            try:
-                self._rsd = await get_tunneld_device_by_udid(self._udid, (host, int(port)))
-            except IndexError:
-                raise Refused("tunnel", f"the tunneld at {self._tunneld} has one that does not answer") from None
-            if self._rsd is None:
-                raise Refused("tunnel", f"the tunneld at {self._tunneld} has none for this phone")
+            until = time.monotonic() + _TUNNEL_S
+            while self._rsd is None:
+                with suppress(IndexError):
+                    # The library finds none in its own list of those that answered.
+                    self._rsd = await get_tunneld_device_by_udid(self._udid, (host, int(port)))
+                if self._rsd is None and time.monotonic() > until:
+                    raise Refused("tunnel", f"the tunneld at {self._tunneld} has none for this phone that answers")
+                await asyncio.sleep(0 if self._rsd is not None else _TUNNEL_LOOK_S)
             return self._rsd
         from pymobiledevice3.remote.userspace_tunnel import UserspaceRsdTunnel
 
@@ -206,15 +213,17 @@ class Instruments:
         async with Sysmontap(self._provided(), ["pid"], system, interval_ms=round(interval_s * 1000)) as tap:
             looks = 0
             async for row in tap:
-                usage = row.get("SystemCPUUsage")
+                # What is no record of samples comes as the keys of a message.
+                usage = row.get("SystemCPUUsage") if isinstance(row, dict) else None
                 if not isinstance(usage, dict):
                     continue
                 looks += 1
                 total, cores = usage.get("CPU_TotalLoad"), row.get("EnabledCPUs") or row.get("CPUCount")
                 # The first one reaches back to before we asked.
                 if looks > 1:
-                    known = isinstance(total, int | float) and isinstance(cores, int) and cores > 0
-                    return float(total) / cores if known else None
+                    if isinstance(total, int | float) and isinstance(cores, int) and cores > 0:
+                        return float(total) / cores
+                    return None
         return None
 
     # --- inside -------------------------------------------------------------------------------------------------------

@@ -98,7 +98,8 @@ class Link:
 
     async def restart_phone(self) -> None:
         async with self.lockdown() as lockdown, DiagnosticsService(lockdown) as service:
-            await service.restart()
+            restart: Any = service.restart
+            await restart()
 
     async def battery(self) -> dict[str, Any]:
         """The power source as the I/O registry shows it."""

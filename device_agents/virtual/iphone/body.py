@@ -145,7 +145,7 @@ class Body:
             "thermal_state": self.thermal_state(),
             "low_power": self.wanted.low_power,
             # UIDevice.batteryLevel goes in steps of one percent here; iOS rounds more on some versions.
-            "battery_level_pct": int(self.state.level_pct),
+            "battery_level_pct": round(self.state.level_pct),
             "charging": external and self.wanted.charging,
         }
 

@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,24 @@ import device_agents
 from device_agents.virtual import record
 from device_agents.virtual.errors import LabError
 from device_agents.virtual.iphone import profiles
+
+BEHAVIOURS: Mapping[str, str] = {
+    "not_paired": "trusts no host",
+    "trust_pending": "its dialog about trust is not answered",
+    "trust_refused": "its owner does not trust this host",
+    "locked": "locked with a passcode",
+    "locked_since_boot": "restarted and not unlocked since",
+    "developer_mode_off": "developer mode is off",
+    "no_image": "no developer image is mounted",
+    "image_needs_network": "none is mounted, and it cannot be fetched",
+    "no_tunnel": "no tunnel to its developer services (iOS 17.4 and later)",
+    "dvt_refused": "its developer services refuse",
+    "dvt_hang": "its developer services never answer",
+    "sysmontap_empty": "its system monitor tells nothing",
+    "afc_stall": "files do not get through",
+    "storage_full": "no further byte fits in",
+}
+"""What a phone may be like from the start: orders of `control.py` that need no more words."""
 
 UP_LIMIT_S = 60.0
 ORDER_LIMIT_S = 20.0
@@ -49,7 +67,12 @@ class IphoneWish:
 
 @dataclass(frozen=True, slots=True)
 class IphoneInfo:
-    """A running iPhone. Args: folder: its storage and truth on this machine."""
+    """A running iPhone.
+
+    Args:
+        folder: its storage and truth on this machine.
+        plugged, behaviours, readings: as it was when the lab was asked for its status.
+    """
 
     id: str
     udid: str
@@ -57,6 +80,13 @@ class IphoneInfo:
     title: str
     ios: str
     folder: Path
+    plugged: bool = True
+    behaviours: tuple[str, ...] = ()
+    readings: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def tier(self) -> str:
+        return profiles.load(self.profile).tier
 
     @property
     def truth(self) -> Path:
@@ -154,6 +184,19 @@ class IphoneLab:
         )
         return IphoneLabInfo(content["usbmux"], content["tunneld"] or "", content["pid"], phones)
 
+    def is_up(self) -> bool:
+        return self._ready() is not None
+
+    def status(self) -> IphoneLabInfo:
+        """The running lab with what its phones are doing.
+
+        Raises:
+            LabError: it does not run, or does not answer.
+        """
+        info = self.info()
+        seen = {entry["udid"]: entry for entry in self.order("status")}
+        return replace(info, phones=tuple(_as_seen(phone, seen[phone.udid]) for phone in info.phones))
+
     def _living(self) -> dict[str, Any]:
         content = self._ready()
         if content is None:
@@ -207,6 +250,11 @@ class IphoneLab:
         if self._ready() is not None:
             raise LabError("the virtual iPhones of this folder are up already", advice="take them down first")
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _as_seen(phone: IphoneInfo, seen: Mapping[str, Any]) -> IphoneInfo:
+    readings = {name: seen[name] for name in ("battery_level", "skin_c", "thermal_state", "cap", "load", "charger")}
+    return replace(phone, plugged=seen["plugged"], behaviours=tuple(seen["faults"]), readings=readings)
 
 
 def _named(wishes: Sequence[IphoneWish], folder: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import struct
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -162,7 +163,10 @@ class Muxer:
             client = _Client(connected)
             task = asyncio.create_task(self._serve(client))
             self._clients[client] = task
-            task.add_done_callback(lambda _, gone=client: self._clients.pop(gone, None))
+            task.add_done_callback(partial(self._forget, client))
+
+    def _forget(self, client: _Client, _: asyncio.Task[None]) -> None:
+        self._clients.pop(client, None)
 
     async def _serve(self, client: _Client) -> None:
         """Answer one client until it is gone or leads to a phone."""

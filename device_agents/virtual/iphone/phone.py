@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import time
@@ -206,7 +205,12 @@ class Iphone:
     def on_exit(self, callback: Callable[[Process], None]) -> Callable[[], None]:
         """Call `callback` with each process that ends; returns what ends that."""
         self._exit_callbacks.append(callback)
-        return lambda: self._exit_callbacks.remove(callback) if callback in self._exit_callbacks else None
+
+        def forget() -> None:
+            if callback in self._exit_callbacks:
+                self._exit_callbacks.remove(callback)
+
+        return forget
 
     def output_of(self, pid: int) -> AsyncIterator[tuple[Stream, bytes]]:
         """What the process wrote, from its start until its end.
@@ -323,7 +327,7 @@ class Iphone:
     # --- what an app is told ------------------------------------------------------------------------------------------
 
     def _device_state_path(self, app: InstalledApp) -> Path:
-        return app.container / "device-state.json"
+        return self.folder / "told" / f"{app.container.name}.json"
 
     def _tell_apps(self) -> None:
         for bundle in {known.bundle for known in self.running()} & self.apps.keys():
@@ -342,6 +346,7 @@ class Iphone:
             "available_bytes": max(0, self.app_limit_bytes - footprint),
         }
         path = self._device_state_path(app)
-        temporary = path.with_suffix(f".{os.getpid()}")
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps(content), encoding="utf-8")
         temporary.replace(path)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -205,7 +205,9 @@ class Rsd:
 class _Discovery:
     """One client of discovery: it opens a root stream and one for replies, and is told about the phone."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handshake: object) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handshake: Callable[[], object]
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._handshake = handshake

@@ -81,8 +81,8 @@ class Storage:
                 self._limit += count
 
     def recount(self) -> None:
-        """Count anew what lies in the folders; what the simulation writes beside them is not on the phone."""
-        used = sum(size_of(folder) for folder in (self.media, self.bundles, self.crashes, self._containers))
+        """Count anew what lies in the folders."""
+        used = sum(map(size_of, (self.media, self.bundles, self.crashes, self._containers)))
         with self._lock:
             if self._limit is not None:
                 self._limit += self._used - used

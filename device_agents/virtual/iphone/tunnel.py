@@ -124,7 +124,7 @@ class Tunnel:
             return
         key = (segment.source, segment.source_port, segment.target_port)
         pipe = self._pipes.get(key)
-        if pipe is not None:
+        if pipe is not None and not pipe.connection.ended.is_set():
             pipe.connection.take(segment)
         elif segment.flags & SYN and (port := self._find(segment.target_port)) is not None:
             self._open(key, segment, port)
@@ -154,7 +154,8 @@ class Tunnel:
             _LOG.info("nothing behind port %d: %s", port, error)
         finally:
             pipe.connection.abort()
-            self._pipes.pop(key, None)
+            if self._pipes.get(key) is pipe:
+                del self._pipes[key]
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)

@@ -8,7 +8,7 @@ import plistlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 from xml.parsers.expat import ExpatError
 
@@ -75,7 +75,7 @@ class Talk:
         await self.writer.drain()
 
 
-def cutter(connected: socket.socket) -> tuple[socket.socket, Any]:
+def cutter(connected: socket.socket) -> tuple[socket.socket, Callable[[], None]]:
     """A second handle of a connection, and a function that cuts it from any thread."""
     twin = connected.dup()
 

@@ -28,10 +28,10 @@ public struct Driver {
     public mutating func run() throws {
         begun = uptime()
         try start()
+        try device.tell(at: uptime())
         if let check = request.check {
             try checkFile(check)
         } else {
-            try device.tell(at: uptime())
             try load()
             try work()
             try tellMemory()

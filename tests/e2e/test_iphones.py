@@ -1,0 +1,277 @@
+"""iPhones by the whole command: the same run as on Android phones, and each way in which an iPhone fails it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device_agents.virtual.lab import Lab, LabInfo, parse_wish
+from harness.errors import FarmError
+from harness.supply import native_recipes, virtual_ipa
+from harness.supply.virtual_ipa import VirtualApp
+from tests.e2e.conftest import MakeFarm
+from tests.e2e.support import ANSWER, Farm, Going, base_inventory, every_metric_explains_itself
+from tests.e2e.test_leases import beside
+from tests.lab.conftest import RunningLab, StartLab, eventually
+
+PHONE, OLD = "iphone-15-pro", "iphone-14"
+
+
+@pytest.fixture(scope="module")
+def app() -> VirtualApp:
+    """farm-runner with a runtime that follows a script, as an app."""
+    try:
+        return virtual_ipa.build(native_recipes.CALIBRATION, jobs=os.cpu_count() or 1, say=lambda _stage: None)
+    except FarmError as unavailable:
+        pytest.skip(f"no runner can be built here: {unavailable}")
+
+
+@pytest.fixture(scope="module")
+def iphones() -> Iterator[RunningLab]:
+    """Two iPhones of different iOS; tests leave them as they were."""
+    lab = Lab(f"test-iphones-{os.getpid()}")
+    running = RunningLab(lab, lab.up([parse_wish(PHONE), parse_wish(f"{OLD}@16")], die_with=os.getpid()))
+    yield running
+    lab.down()
+
+
+@pytest.fixture
+def farm_of(tmp_path: Path, iphones: RunningLab, app: VirtualApp) -> Iterator[Callable[[str], Farm]]:
+    """A farm of one of the iPhones."""
+    made: list[Farm] = []
+
+    def make(phone: str) -> Farm:
+        made.append(Farm(tmp_path, dict(iphones.env), base_inventory([])))
+        with_iphones(made[-1], iphones.info, app, phone)
+        made[-1].write(models=[made[-1].model()])
+        return made[-1]
+
+    yield make
+    for farm in made:
+        farm.end_all()
+
+
+@pytest.fixture
+def farm(farm_of: Callable[[str], Farm]) -> Farm:
+    """A farm of the first iPhone."""
+    return farm_of(PHONE)
+
+
+def with_iphones(farm: Farm, info: LabInfo, app: VirtualApp, *ids: str) -> None:
+    """Add iPhones of a lab, where they are reached, and their app."""
+    entries = [
+        {"id": phone.id, "platform": "ios", "tier": phone.tier, "match": {"serial": phone.udid}}
+        for phone in info.iphones
+        if phone.id in ids
+    ]
+    runner = {"id": "app", "runtime": "llama.cpp", "platform": "ios", "abi": app.abi, "path": str(app.file)}
+    farm.write(
+        lab={**farm.inventory["lab"], "usbmux": info.usbmux, "tunneld": info.tunneld},
+        devices=[*farm.inventory["devices"], *entries],
+        runners=[*farm.inventory["runners"], runner],
+        workloads={"bench": scripted(8), "long": scripted(400)},
+    )
+
+
+def scripted(tokens: int) -> dict[str, Any]:
+    """A workload of so many tokens of 25 ms."""
+    script = '{"load_ms": 20, "intervals_ms": [25]}'
+    return {
+        "kind": "stream",
+        "prompt_tokens": 8,
+        "gen_tokens": tokens,
+        "context": 1024,
+        "threads": 1,
+        "env": {"FARM_SCRIPT": script},
+    }
+
+
+def status_of(lab: RunningLab, phone: str = PHONE) -> Mapping[str, Any]:
+    udid = lab.info.iphone(phone).udid
+    return next(entry for entry in lab.lab.iphones.order("status") if entry["udid"] == udid)
+
+
+def at_work(going: Going, lab: RunningLab, repeat: int = 1) -> int:
+    """Wait until the app of a measurement runs; returns its pid."""
+    going.until(rf"{PHONE}: .*#{repeat}  run")
+    eventually(lambda: status_of(lab)["processes"])
+    return int(status_of(lab)["processes"][0]["pid"])
+
+
+def usable_again(farm: Farm) -> None:
+    farm.write(suites={"standard": {"workloads": ["bench"], "repeats": 1}})
+    farm("run").expect(0)
+    assert farm.rows()[-1]["status"] == "measured"
+
+
+# --- one run over both ------------------------------------------------------------------------------------------------
+
+
+def test_one_run_and_one_report_of_both_platforms(on_phones: MakeFarm, start_lab: StartLab, app: VirtualApp) -> None:
+    lab = start_lab("pixel-8-pro", PHONE)
+    farm = on_phones(of=lab)
+    farm.write(models=[farm.model()], runners=[farm.runner(ANSWER)])
+    with_iphones(farm, lab.info, app, PHONE)
+    bench = {"kind": "throughput", "prompt_tokens": 16, "gen_tokens": 8, "threads": 1}
+    farm.write(workloads={"bench": bench}, suites={"standard": {"workloads": ["bench"], "repeats": 2}})
+
+    shown = {row["id"]: row for row in farm("--json", "devices").expect(0).json()["devices"]}
+    assert {(row["platform"], row["state"], row["kind"]) for row in shown.values()} == {
+        ("android", "ready", "virtual"),
+        ("ios", "ready", "virtual"),
+    }
+    planned = farm("--json", "plan").expect(0).json()
+    assert sorted(planned["bytes_to_push"]) == [PHONE, "pixel-8-pro"]
+    done = farm("--json", "run", "--tier", "flagship").expect(0).json()
+    assert done["counts"] == {"measured": 4}
+
+    rows = farm.rows()
+    for row in rows:
+        every_metric_explains_itself(row)
+        assert row["provenance"]["device_kind"] == "virtual"
+    first, second = (row for row in rows if row["device"] == PHONE)
+    metrics = first["metrics"]
+    assert metrics["decode_tps"]["value"] > 0 and metrics["ms_per_token"]["value"] > 0
+    assert metrics["thermal_status_max"]["value"] == 0
+    assert "load_ms" not in first or metrics["load_ms"].keys() == {"unavailable"}
+    assert first["provenance"]["load"].startswith("first") and second["provenance"]["load"] == "warm"
+    assert first["provenance"]["process"].startswith("an app")
+
+    (report,) = (farm.folder / ".farm" / "reports").glob("flagship.html")
+    text = report.read_text(encoding="utf-8")
+    assert PHONE in text and "pixel-8-pro" in text and "iOS 18" in text
+
+    again = farm("--json", "run", "--tier", "flagship").expect(0).json()
+    assert PHONE in farm("compare", done["run"], again["run"]).expect(0).out
+    by_hand = farm("show", first["case"], "--command").expect(0).out
+    assert "pymobiledevice3 developer dvt launch" in by_hand and lab.info.iphone(PHONE).udid in by_hand
+
+
+# --- deaths -----------------------------------------------------------------------------------------------------------
+
+DEATHS: Mapping[str, tuple[str, Mapping[str, Any], str, str]] = {
+    "jetsam": ("jetsam", {}, "out_of_memory", "pages of 16384 bytes"),
+    "crash": ("crash", {"signal": int(signal.SIGSEGV)}, "crashed", "EXC_BAD_ACCESS"),
+    "watchdog": ("watchdog", {}, "watchdog", "0x8badf00d"),
+    "user": ("user_kill", {}, "user_killed", "swiped away"),
+    "background": ("to_background", {}, "not_frontmost", "background"),
+    "lock": ("locked", {}, "not_frontmost", "background"),
+}
+
+
+def test_each_death_has_its_class_and_evidence_and_the_phone_is_usable(farm: Farm, iphones: RunningLab) -> None:
+    farm.write(suites={"standard": {"workloads": ["long"], "repeats": len(DEATHS)}})
+    going = farm.start("-v", "run")
+    for number, (order, values, _, _) in enumerate(DEATHS.values(), 1):
+        at_work(going, iphones, number)
+        iphones.lab.iphones.order(order, PHONE, **values)
+        going.until(rf"{PHONE}.*#{number} .* in run|{PHONE}.*#{number}  clean_up")
+        if order == "locked":
+            iphones.lab.iphones.order(order, PHONE, on=False)
+    going.end().expect(1)
+    rows = {row["repeat"]: row for row in farm.rows()}
+    for number, (name, (_, _, expected, evidence)) in enumerate(DEATHS.items(), 1):
+        row = rows[number]
+        assert (name, row["status"], row["error"]["class"]) == (name, "failed", expected), row["error"]
+        assert row["error"]["advice"], name
+        assert evidence.lower() in str((row["error"], row["provenance"])).lower(), (name, row["error"])
+    usable_again(farm)
+
+
+# --- cables -----------------------------------------------------------------------------------------------------------
+
+STEPS = ("select", "storage", "deploy", "gate", "warm_up", "run", "collect", "clean_up")
+
+
+def test_a_cable_pulled_at_any_step_costs_no_measurement(farm: Farm, iphones: RunningLab) -> None:
+    farm.write(suites={"standard": {"workloads": ["bench"], "repeats": len(STEPS)}})
+    going = farm.start("-v", "run")
+    for number, step in enumerate(STEPS, 1):
+        going.until(rf"{PHONE}: .*#{number}  {step}")
+        iphones.lab.iphones.order("unplug", PHONE)
+        eventually(lambda: not status_of(iphones)["plugged"])
+        iphones.lab.iphones.order("plug", PHONE)
+    going.end().expect(0)
+    assert [row["status"] for row in farm.rows()] == ["measured"] * len(STEPS)
+    assert not status_of(iphones)["processes"]
+
+
+def test_a_push_goes_on_where_the_cable_was_pulled(farm: Farm, iphones: RunningLab) -> None:
+    size, offsets = 24_000_000, (1, 5_000_000, 23_999_000)
+    models = []
+    for number, offset in enumerate(offsets):
+        entry = farm.model(f"model-{number}.gguf", padding=size + 512 * number + os.getpid() % 500 * 4096)
+        models.append({**entry, "id": f"cut-at-{offset}"})
+    farm.write(suites={"standard": {"workloads": ["bench"], "repeats": 1}})
+    for entry, offset in zip(models, offsets, strict=True):
+        farm.write(models=[entry])
+        iphones.lab.iphones.order("unplug", PHONE, after_bytes=offset)
+        going = farm.start("-v", "run")
+        eventually(lambda: not status_of(iphones)["plugged"], limit_s=30)
+        iphones.lab.iphones.order("plug", PHONE)
+        going.end().expect(0)
+    with farm.store() as store:
+        resumed = {}
+        for row in store.measurements():
+            assert row.status == "measured"
+            deploys = [step for step in store.steps(row.planned.key) if step.step == "deploy"]
+            resumed[row.planned.model.id] = deploys[-1].detail["model"]["resumed_bytes"]
+    assert resumed["cut-at-23999000"] >= 20_000_000 and resumed["cut-at-5000000"] >= 1_000_000, resumed
+
+
+# --- controllers ------------------------------------------------------------------------------------------------------
+
+
+def test_two_controllers_want_one_iphone(farm: Farm, iphones: RunningLab) -> None:
+    farm.write(suites={"standard": {"workloads": ["long"], "repeats": 1}})
+    other = beside(farm, "colleague")
+    other.write(suites={"standard": {"workloads": ["bench"], "repeats": 1}})
+    first = farm.start("-v", "run", env={"FARM_OWNER": "alice@desk"})
+    pid = at_work(first, iphones)
+    other("run", env={"FARM_OWNER": "bob@desk"}).expect(1, "is in use by alice@desk", "device_leased")
+    assert [each["pid"] for each in status_of(iphones)["processes"]] == [pid], "the first one's app runs on"
+    first.end().expect(0)
+    other("run", env={"FARM_OWNER": "bob@desk"}).expect(0)
+
+
+def test_a_killed_controller_loses_nothing_and_measures_nothing_twice(farm: Farm, iphones: RunningLab) -> None:
+    farm.write(suites={"standard": {"workloads": ["long"], "repeats": 2}})
+    going = farm.start("-v", "run")
+    pid = at_work(going, iphones)
+    going.kill()
+    assert going.end().code == -9
+    assert [each["pid"] for each in status_of(iphones)["processes"]] == [pid], "the app runs on by itself"
+    farm.write(suites={"standard": {"workloads": ["long"], "repeats": 2}})
+    resumed = farm("--json", "resume").expect(0).json()
+    assert resumed["counts"] == {"measured": 2}
+    rows = farm.rows()
+    assert sorted((row["repeat"], row["status"]) for row in rows) == [(1, "measured"), (2, "measured")]
+    launches = re.findall(r'"event": ?"launch"', iphones.info.iphone(PHONE).truth.read_text("utf-8"))
+    assert launches and not status_of(iphones)["processes"]
+
+
+# --- what is missing --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("developer_mode_off", "developer mode"), ("no_image", "image"), ("locked", "lock")],
+)
+def test_what_an_iphone_lacks_is_said_before_anything_runs(
+    farm_of: Callable[[str], Farm], iphones: RunningLab, fault: str, said: str
+) -> None:
+    farm = farm_of(OLD)
+    iphones.lab.iphones.order(fault, OLD)
+    try:
+        done = farm("run").expect(3, "what to do")
+        shown = next(row for row in farm("--json", "devices").expect(0).json()["devices"] if row["id"] == OLD)
+    finally:
+        iphones.lab.iphones.order(fault, OLD, on=False)
+    assert said in done.err.lower()
+    assert shown["state"] == "not_prepared" and shown["advice"]
