@@ -14,8 +14,9 @@ _TCP = 6
 _HOPS = 64
 _IP = struct.Struct(">IHBB16s16s")
 _HEAD = struct.Struct(">HHIIHHHH")
-_MSS_OPTION, _END_OPTION, _NO_OPTION = 2, 0, 1
+_MSS_OPTION, _SCALE_OPTION, _END_OPTION, _NO_OPTION = 2, 3, 0, 1
 _DEFAULT_MSS = 1220
+_LARGEST_SCALE = 14
 
 
 class PacketError(ValueError):
@@ -24,7 +25,11 @@ class PacketError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One TCP segment. `mss`: the option of that name, 0 without one."""
+    """One TCP segment.
+
+    Args:
+        mss: the option of that name, 0 without one. scale: that of the window (RFC 7323), None without one.
+    """
 
     source: bytes
     target: bytes
@@ -36,6 +41,7 @@ class Segment:
     window: int
     mss: int = 0
     data: bytes = b""
+    scale: int | None = None
 
     @property
     def largest(self) -> int:
@@ -64,6 +70,8 @@ def checksum(source: bytes, target: bytes, body: bytes) -> int:
 
 def pack(segment: Segment) -> bytes:
     options = struct.pack(">BBH", _MSS_OPTION, 4, segment.mss) if segment.mss else b""
+    if segment.scale is not None:
+        options += bytes((_NO_OPTION, _SCALE_OPTION, 3, segment.scale))
     head = _HEAD.pack(
         segment.source_port,
         segment.target_port,
@@ -90,21 +98,35 @@ def parse(packet: bytes) -> Segment | None:
     head_bytes = (bits >> 12) * 4
     if not _HEAD.size <= head_bytes <= len(body):
         return None
-    mss = _mss(body[_HEAD.size : head_bytes])
+    options = _options(body[_HEAD.size : head_bytes])
+    mss, scale = options.get(_MSS_OPTION, b""), options.get(_SCALE_OPTION, b"")
     flags, data = bits & 0x3F, body[head_bytes:]
-    return Segment(source, target, source_port, target_port, sequence, acknowledged, flags, window, mss, data)
+    return Segment(
+        source,
+        target,
+        source_port,
+        target_port,
+        sequence,
+        acknowledged,
+        flags,
+        window,
+        int.from_bytes(mss, "big") if len(mss) == 2 else 0,
+        data,
+        min(scale[0], _LARGEST_SCALE) if len(scale) == 1 else None,
+    )
 
 
-def _mss(options: bytes) -> int:
+def _options(options: bytes) -> dict[int, bytes]:
+    """What each option says, up to the first that is damaged."""
+    found: dict[int, bytes] = {}
     at = 0
     while at < len(options) and options[at] != _END_OPTION:
         if options[at] == _NO_OPTION:
             at += 1
             continue
         length = options[at + 1] if at + 1 < len(options) else 0
-        if length < 2:
-            return 0
-        if options[at] == _MSS_OPTION and length == 4 and at + 4 <= len(options):
-            return int.from_bytes(options[at + 2 : at + 4], "big")
+        if length < 2 or at + length > len(options):
+            break
+        found.setdefault(options[at], options[at + 2 : at + length])
         at += length
-    return 0
+    return found

@@ -16,6 +16,7 @@ from device_agents.virtual.iphone.tunnel_packets import ACK, FIN, PSH, RST, SYN,
 _MODULUS = 1 << 32
 _HALF = 1 << 31
 _WINDOW = 0xFFFF
+_SCALE = 3
 _KEPT_BYTES = 1 << 18
 _AGAIN_S = 0.4
 _TRIES = 25
@@ -65,6 +66,9 @@ class TcpConnection:
         self._largest = min(opening.largest, mss)
         self._frame = reset(opening)
         self._next_in = (opening.sequence + 1) % _MODULUS
+        # Windows are scaled when both offer it; the client breaks off where its own may not be larger than 16 bits.
+        self._scale = None if opening.scale is None else _SCALE
+        self._shift = opening.scale or 0
         self._window = opening.window
         self._first = secrets.randbelow(_MODULUS)
         self._acked = self._next = 0
@@ -139,7 +143,7 @@ class TcpConnection:
         count = (segment.acknowledged - self._first - self._acked) % _MODULUS
         if count > self._furthest - self._acked:
             return
-        self._window = segment.window
+        self._window = segment.window << self._shift
         if count:
             self._acked += count
             self._next = max(self._next, self._acked)
@@ -176,9 +180,10 @@ class TcpConnection:
                 sequence=(self._first + position) % _MODULUS,
                 acknowledged=self._next_in,
                 flags=flags,
-                window=max(0, _WINDOW - self._backlog()),
+                window=max(0, _WINDOW - self._backlog()) >> (0 if flags & SYN or self._scale is None else self._scale),
                 mss=mss,
                 data=data,
+                scale=self._scale if flags & SYN else None,
             )
         )
 
