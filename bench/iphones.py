@@ -20,52 +20,50 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 from cases import bench_iphones
 from common import Finding, finding, iphones, main, ratios
 
+from device_agents.ios import nursery
 from harness.model import MEGABYTE
 
 LIMIT = 1.05
 WORKER_MB = 80.0
 LOOK_S = 0.5
-WORKER = "device_agents.ios.worker"
 PROFILES = ("iphone-15-pro", "iphone-14@16", "iphone-se-3", "iphone-15-pro@26", "iphone-14", "iphone-se-3@16")
 _PSS = re.compile(r"^Pss:\s+([0-9]+) kB$", re.MULTILINE)
 
 
 class Memory:
-    """Largest PSS of every process of a command, in MB: of its workers by process id, of the command itself under 0."""
+    """Largest PSS of a command's processes, in MB: `workers` by process id, `controller`, `nursery` that forks them."""
 
     def __init__(self) -> None:
-        self.largest: dict[int, float] = {}
+        self.workers: dict[int, float] = {}
+        self.controller = 0.0
+        self.nursery = 0.0
 
     def watch(self, command: subprocess.Popen[bytes]) -> None:
         """Look until the command has ended."""
         while command.poll() is None:
-            self._look(command.pid)
+            with suppress(psutil.Error):
+                self._look(psutil.Process(command.pid))
             time.sleep(LOOK_S)
 
-    def _look(self, pid: int) -> None:
-        try:
-            workers = [each.pid for each in psutil.Process(pid).children(recursive=True) if _is_worker(each)]
-        except psutil.NoSuchProcess:
-            return
-        for number, name in ((pid, 0), *((worker, worker) for worker in workers)):
-            self.largest[name] = max(self.largest.get(name, 0.0), _pss(number))
+    def _look(self, command: psutil.Process) -> None:
+        self.controller = max(self.controller, _pss(command.pid))
+        for process in command.children(recursive=True):
+            with suppress(psutil.Error):
+                if process.name() == nursery.NAME:
+                    self.workers[process.pid] = max(self.workers.get(process.pid, 0.0), _pss(process.pid))
+                elif nursery.COMMAND[-1] in process.cmdline():
+                    self.nursery = max(self.nursery, _pss(process.pid))
 
-    def workers(self, count: int) -> list[float]:
-        """Of the processes that measured: `count` of them, the largest; others only looked at a phone first."""
-        return sorted((size for pid, size in self.largest.items() if pid), reverse=True)[:count]
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return WORKER in process.cmdline()
-    except psutil.Error:
-        return False
+    def largest(self, count: int) -> list[float]:
+        """Of the workers that measured: `count` of them; others only looked at a phone first."""
+        return sorted(self.workers.values(), reverse=True)[:count]
 
 
 def _pss(pid: int) -> float:
@@ -84,6 +82,7 @@ def program(chosen: argparse.Namespace) -> list[Finding]:
     total: list[float] = []
     longest: list[float] = []
     workers: list[float] = []
+    nurseries: list[float] = []
     controller: list[float] = []
     with iphones(wished) as (_, info), bench_iphones(info) as own:
         workload = own.sized(chosen.seconds)
@@ -93,8 +92,9 @@ def program(chosen: argparse.Namespace) -> list[Finding]:
             whole.append(taken)
             total.append(max(ran.ended for ran in rans) - min(ran.began for ran in rans))
             longest.append(max(ran.case_s for ran in rans))
-            workers += memory.workers(len(rans))
-            controller.append(memory.largest[0])
+            workers += memory.largest(len(rans))
+            nurseries.append(memory.nursery)
+            controller.append(memory.controller)
     return [
         finding(
             f"{chosen.phones} iPhones: total time / longest case",
@@ -104,13 +104,14 @@ def program(chosen: argparse.Namespace) -> list[Finding]:
         ),
         finding("command farm run, wall clock", whole, "s"),
         finding("worker process of an iPhone: PSS", workers, "MB", limit=WORKER_MB),
+        finding("process that forks them: PSS", nurseries, "MB"),
         finding("controller: PSS", controller, "MB"),
     ]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Options of this program."""
-    parser.add_argument("--phones", type=int, default=8, help="[default: 8]")
+    parser.add_argument("--phones", type=int, default=8, help="how many  [default: 8]")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the cases of a round  [default: 60]")
     parser.add_argument("--rounds", type=int, default=2, help="rounds  [default: 2]")
 

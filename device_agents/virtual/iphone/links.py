@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 
-
 _MADE_UP_S = 0.05
 _LEAST_S = 0.005
 
