@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from device_agents.android.adb import is_tcp_serial
 from device_agents.base import DeviceAgent
@@ -15,7 +15,7 @@ from device_agents.charging import ChargingControl, charging_control
 from harness import limits
 from harness.analysis.repeats import more_repeats
 from harness.attempt import Cancelled, Outcome, Parked, SessionContext, base_provenance, unmeasured
-from harness.errors import ErrorClass, FarmError, Permanent
+from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.events import Activity
 from harness.gates import GateReport
 from harness.model import (
@@ -50,6 +50,9 @@ CHARGE_PATIENCE_S = 1200.0
 """A phone that gains no percent in this time does not charge: even 2.5 W give 5000 mAh a percent in five minutes."""
 
 _SHOWN_FACTS = ("manufacturer", "model", "product", "device", "soc", "os_version", "abis", "ram_bytes", "cores")
+
+
+_Result = TypeVar("_Result")
 
 
 class DeviceGone(Exception):
@@ -91,7 +94,7 @@ class Worker:
             self._setup.reporter.activity(Activity(self._device_id, note="done"))
 
     def _with_lease(self, agent: DeviceAgent) -> None:
-        holder = self._setup.leases.acquire(self._work.device, agent)
+        holder = self._through_outages(agent, lambda: self._setup.leases.acquire(self._work.device, agent))
         if holder is not None:
             error = Permanent(
                 f"{self._device_id} is in use by {holder.owner}",
@@ -104,7 +107,7 @@ class Worker:
                 self._finish(case, _refused(self._provenance(), case, error))
             return
         try:
-            left = agent.jobs.reap(limit_s=limits.SHELL_S)
+            left = self._through_outages(agent, lambda: agent.jobs.reap(limit_s=limits.SHELL_S))
             if left:
                 self._event("reaped", f"ended what an earlier run had left: {', '.join(left)}")
             with settings_kept(
@@ -117,6 +120,20 @@ class Worker:
                 self._measure_all(agent)
         finally:
             self._setup.leases.release(self._work.device, agent)
+
+    def _through_outages(self, agent: DeviceAgent, act: Callable[[], _Result]) -> _Result:
+        """Do what comes before the first measurement; a phone that is lost meanwhile is brought back.
+
+        Raises:
+            DeviceGone: it stays away. Whatever `act` raises with a phone that is there, or once too often.
+        """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return act()
+            except Transient as lost:
+                if not self._bring_back(agent, lost):
+                    raise DeviceGone from lost
+        return act()
 
     def _measure_all(self, agent: DeviceAgent) -> None:
         queue = deque(self._work.cases)

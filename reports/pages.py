@@ -200,7 +200,7 @@ def _device_row(cases: Sequence[Case], device: DeviceInput | None) -> DeviceRow:
         tier=planned.tier,
         serial=planned.serial,
         soc=device.soc if device else "",
-        os=device.os_version if device else "",
+        os=f"{planned.platform.system} {device.os_version}" if device and device.os_version else "",
         ram="" if ram is None else f"{significant(round(ram / 1e9, 1))} GB",
         state=_state(repetitions),
         counts=tuple(count_statuses(repetitions).values()),

@@ -360,7 +360,8 @@ def _describe(rows: Sequence[_Row], phases: Sequence[Phase], length: float) -> s
             parts.append(f"{row.name}: {row.absent}.")
         for one in row.series:
             values = [value for _, value in one.points]
-            parts.append(f"{row.name}, {one.label}: {span(min(values), max(values))} {one.unit}.")
+            seen = f"{span(min(values), max(values))} {one.unit}".rstrip()
+            parts.append(f"{row.name}, {one.label}: {seen}.")
     return " ".join([*parts, _told(phases)]).strip()
 
 

@@ -43,6 +43,7 @@ _NO_SENSOR = "iOS shows this temperature to no one"
 _NEVER = {
     "cpu.temperature": ("°C", _NO_SENSOR),
     "skin.temperature": ("°C", _NO_SENSOR),
+    "cpu.busy_time": ("s", "the load of a whole iPhone is looked at before the run, not beside it"),
     "runner.rss_anon": ("MB", _PARTS),
     "runner.rss_file": ("MB", _PARTS),
 }

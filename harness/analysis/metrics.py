@@ -17,6 +17,9 @@ PERCENTILE_TOKENS: Mapping[int, int] = {50: 20, 90: 50, 99: 200}
 """Percentile → generated tokens it needs: about 10, 5 and 2 of their times then lie beyond it, so that no single one
 decides it (the binomial 95 % interval of the rank is p30–p70, p82–p98 and p97.5–p100)."""
 
+HELD_S = 30.0
+"""For how long a value of the battery stands: iOS has a new one every 20 s."""
+
 _NO_RUNNER_VALUE = Unavailable("the runner does not give it")
 _NOT_LONG = Unavailable("only a sustained or battery workload lasts long enough to show it")
 _NOT_COUNTED = Unavailable("the CPU time of the phone and of the runner were not both sampled")
@@ -192,7 +195,7 @@ def _heat(channels: Mapping[str, Trace], window: Window) -> dict[str, Reading]:
 
 
 def _battery(channels: Mapping[str, Trace], window: Window) -> dict[str, Reading]:
-    level = _inside(channels, "battery.level", window)
+    level = _held(channels, "battery.level", window)
     energy = Unavailable(why_no_energy(channels, window))
     found: dict[str, Reading] = dict.fromkeys(("energy_j", "energy_counter_j", "energy_per_token_j"), energy)
     if isinstance(level, Unavailable):
@@ -205,7 +208,7 @@ def _battery(channels: Mapping[str, Trace], window: Window) -> dict[str, Reading
 
 def why_no_energy(channels: Mapping[str, Trace], window: Window) -> str:
     """Why this run has no energy figure."""
-    external = _inside(channels, "battery.external", window)
+    external = _held(channels, "battery.external", window)
     if isinstance(external, Unavailable):
         return f"whether external power is attached is not known: {external.reason}"
     if max(external.values) > 0:
@@ -231,6 +234,19 @@ def _inside(channels: Mapping[str, Trace], name: str, window: Window) -> Trace |
         return Unavailable(f"{name} has {len(trace.values)} samples, but none while the runner ran")
     times, values = zip(*pairs, strict=True)
     return Trace(trace.channel, times, values)
+
+
+def _held(channels: Mapping[str, Trace], name: str, window: Window) -> Trace | Unavailable:
+    """As `_inside`; where no sample fell into the window, the last one before it, which then still held: a gauge whose
+    values are told only when they are new."""
+    inside, start = _inside(channels, name, window), window[0]
+    trace = channels.get(name)
+    if not isinstance(inside, Unavailable) or trace is None or start is None:
+        return inside
+    before = [
+        (at, value) for at, value in zip(trace.uptime_s, trace.values, strict=True) if start - HELD_S <= at < start
+    ]
+    return Trace(trace.channel, (before[-1][0],), (before[-1][1],)) if before else inside
 
 
 def _absent(channels: Mapping[str, Trace], name: str) -> Unavailable:

@@ -98,9 +98,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 def _os_of(row: dict[str, Any]) -> str:
     """Name and version of the system."""
-    names = {"android": "Android", "ios": "iOS", "local": "Linux"}
+    from harness.model import Platform
+
     version = row["os_version"]
-    return "unknown" if not version else f"{names[row['platform']]} {version}"
+    return f"{Platform(row['platform']).system} {version}" if version else "unknown"
 
 
 @click.command()

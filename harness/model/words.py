@@ -17,6 +17,11 @@ class Platform(StrEnum):
     IOS = "ios"
     LOCAL = "local"
 
+    @property
+    def system(self) -> str:
+        """Name of its operating system."""
+        return {"android": "Android", "ios": "iOS", "local": "Linux"}[self.value]
+
 
 class DeviceKind(StrEnum):
     """What a figure was measured on; everything but PHONE is marked in every table, plot and export."""

@@ -190,3 +190,22 @@ def test_energy_is_absent_for_its_true_reason(traces: list[Trace], why: str) -> 
     found = metrics(*traces)
     assert why in reason(found["energy_j"])
     assert why in reason(found["energy_per_token_j"])
+
+
+def test_an_iphones_footprint_is_its_memory() -> None:
+    footprint = trace("runner.phys_footprint", [(1, 120), (2, 180), (3, 150)])
+    assert value(metrics(footprint)["peak_memory_mb"]) == 180
+    own = {"peak_memory_mb": Measured(190, "MB", "the app's own mark")}
+    assert value(metrics(footprint, runner=own)["peak_memory_mb"]) == 190
+
+
+def test_a_value_of_the_battery_holds_until_the_next_one() -> None:
+    level = trace("battery.level", [(70, 81), (95, 80)], "%")
+    fed = trace("battery.external", [(95, 1)], "")
+    short = metrics(level, fed, window=(100, 104))
+    assert value(short["battery_level_start_pct"]) == value(short["battery_level_end_pct"]) == 80
+    assert "external power is attached" in reason(short["energy_j"])
+    late = metrics(level, fed, window=(140, 144))
+    assert "none while the runner ran" in reason(late["battery_level_start_pct"])
+    later = trace("battery.level", [(95, 80), (110, 79)], "%")
+    assert value(metrics(later, window=(100, 120))["battery_level_start_pct"]) == 79

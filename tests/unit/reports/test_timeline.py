@@ -152,3 +152,23 @@ def test_without_a_moment_nothing_is_marked() -> None:
 def test_heat_without_a_curve_says_why_there_is_none() -> None:
     picture = lasting(curve=[], start_uptime_s=None, verdict="unknown", onset_s=None)
     assert picture.panels[0].absent == "the tokens have no times"
+
+
+def test_an_iphone_shows_its_thermal_state_and_its_footprint() -> None:
+    told = [
+        Trace(Channel("thermal.status", "", "ProcessInfo.thermalState"), (1.0, 2.0, 4.0), (0.0, 1.0, 3.0)),
+        Trace(Channel("battery.temperature", "°C", "IORegistry"), (1.0,), (25.0,)),
+        Trace(Channel("cpu.temperature", "°C", "", None, "iOS shows this temperature to no one"), (), ()),
+        Trace(Channel("runner.phys_footprint", "MB", "sysmontap"), (1.0, 3.0), (100.0, 140.0)),
+    ]
+    picture = build(anchor="t", title="T", mark="", traces=told, itl_ms=[], phases=())
+    assert picture is not None
+    panels = {panel.title: panel for panel in picture.panels}
+    (state,) = panels["Thermal status, 0 none to 6 shutdown"].lines
+    xs = re.findall(r"([\d.]+),", state.path)
+    assert state.label == "state" and len(set(xs)) < len(xs), "it holds until it changes"
+    assert [line.label for line in panels["Memory"].lines] == ["footprint"]
+    assert "Thermal status, 0 none to 6 shutdown, state: 0" in picture.description
+    sensed = [*told, Trace(Channel("cpu.temperature", "°C", "zone"), (1.0, 2.0), (40.0, 41.0))]
+    other = build(anchor="t", title="T", mark="", traces=sensed, itl_ms=[], phases=())
+    assert other is not None and "Thermal status, 0 none to 6 shutdown" not in {each.title for each in other.panels}
