@@ -9,7 +9,7 @@ in place of at once, would show here.
 Memory is PSS: each shared page counts for an equal part with all who share it. Of each worker the largest value is
 taken, read twice a second while the command runs.
 
-Asked (the project's own limits): total time at most 1.05 of the longest case; at most 80 MB for a worker.
+Asked (the project's own limits): total time at most 1.05 of the longest case; at most 60 MB for a worker.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from device_agents.ios import nursery
 from harness.model import MEGABYTE
 
 LIMIT = 1.05
-WORKER_MB = 80.0
+WORKER_MB = 60.0
 LOOK_S = 0.5
 PROFILES = ("iphone-15-pro", "iphone-14@16", "iphone-se-3", "iphone-15-pro@26", "iphone-14", "iphone-se-3@16")
 _PSS = re.compile(r"^Pss:\s+([0-9]+) kB$", re.MULTILINE)
