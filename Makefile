@@ -24,6 +24,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/makespan.py
 	$(BIN)/python bench/observer.py
 	$(BIN)/python bench/runners.py
+	$(BIN)/python bench/push_ios.py
+	$(BIN)/python bench/iphones.py
 
 picture: $(VENV)/.dev
 	$(BIN)/python -m reports.picture docs/images/report.png

@@ -1,4 +1,5 @@
-"""One case through `farm run` and the same command line by plain adb: what case_overhead.py and makespan.py share."""
+"""Cases through `farm run` and the same command line by plain adb: what case_overhead.py, makespan.py and iphones.py
+share."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from pathlib import Path
 from adbutils import adb_path
 from common import adb_process, say
 
+from device_agents.virtual.iphone.lab import IphoneLabInfo
 from device_agents.virtual.lab import LabPhone
 from harness.errors import ErrorClass, Permanent
 from harness.model import CaseStatus, Measured, StepRecord
 from harness.store import MeasurementRow, Store
-from harness.supply import debian_tools, models
+from harness.supply import debian_tools, models, virtual_ipa
 
 TIERS = ("flagship", "mid-range", "budget")
 LIMIT_S = 1800.0
@@ -56,18 +58,35 @@ class Ran:
         return self.ended - self.began
 
 
-class Bench:
-    """An inventory of its own for some virtual phones, in a folder that goes away."""
+Watch = Callable[[subprocess.Popen[bytes]], None]
+"""Looks at a process while it runs; returns when it has ended."""
 
-    def __init__(self, folder: Path, phones: Sequence[LabPhone]) -> None:
+Entry = Mapping[str, object]
+"""An entry of an inventory."""
+
+
+class Bench:
+    """An inventory of its own for some virtual phones, in a folder that goes away.
+
+    Args:
+        devices, runner: entries of the inventory. lab: its section of that name.
+    """
+
+    def __init__(self, folder: Path, devices: Sequence[Entry], runner: Entry, lab: Entry) -> None:
         self._folder = folder
-        self._phones = phones
+        self._devices = list(devices)
+        self._runner = dict(runner)
+        self._lab = dict(lab)
         self._model = models.make("SmolLM2-135M", "Q4_K_M").path
-        self._runner = debian_tools.runner_folder()
         self._db = f"sqlite:///{folder / 'farm.db'}"
 
-    def run(self, workload: Mapping[str, object], repeats: int = 1) -> tuple[float, tuple[Ran, ...]]:
+    def run(
+        self, workload: Mapping[str, object], repeats: int = 1, watch: Watch | None = None
+    ) -> tuple[float, tuple[Ran, ...]]:
         """Seconds of the whole command `farm run`, and what it measured.
+
+        Args:
+            watch: called with the running command.
 
         Raises:
             Permanent: a case was not measured.
@@ -78,13 +97,20 @@ class Bench:
         words = [sys.executable, "-m", "harness", "--inventory", str(inventory), "--db", self._db, "-q", "run"]
         words += ["--suite", "bench", "--repeats", str(repeats), "--report", str(self._folder / "report")]
         begun = time.perf_counter()
-        done = subprocess.run(
-            words, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S
-        )
-        taken = time.perf_counter() - begun
-        if done.returncode != 0:
-            said = done.stderr.strip()[-500:]
-            raise Permanent(f"farm run ended with {done.returncode}: {said}", error_class=ErrorClass.RUNNER_FAILED)
+        with (self._folder / "words").open("w+b") as said:
+            command = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+            try:
+                if watch is not None:
+                    watch(command)
+                code = command.wait(LIMIT_S)
+            finally:
+                command.kill()
+                command.wait()
+            taken = time.perf_counter() - begun
+            if code != 0:
+                said.seek(0)
+                last = said.read().decode("utf-8", "replace").strip()[-500:]
+                raise Permanent(f"farm run ended with {code}: {last}", error_class=ErrorClass.RUNNER_FAILED)
         with Store.open(self._db) as store:
             newest = max(store.runs(), key=lambda run: run.started_at)
             return taken, tuple(_ran(store, row) for row in store.measurements(newest.id))
@@ -108,12 +134,9 @@ class Bench:
         target = {"ms_per_token_max": 1000, "peak_memory_mb_max": 1000, "quality_retention_min": 0.5}
         return {
             "version": 1,
-            "lab": {"name": "bench"},
+            "lab": {"name": "bench", **self._lab},
             "tiers": {tier: {"title": tier, "targets": target} for tier in TIERS},
-            "devices": [
-                {"id": phone.id, "platform": "android", "tier": phone.tier, "match": {"serial": phone.adb_serial}}
-                for phone in self._phones
-            ],
+            "devices": self._devices,
             "models": [
                 {
                     "id": "model",
@@ -123,15 +146,7 @@ class Bench:
                     "path": str(self._model),
                 }
             ],
-            "runners": [
-                {
-                    "id": "runner",
-                    "runtime": "llama.cpp",
-                    "platform": "android",
-                    "abi": debian_tools.machine().abi,
-                    "path": str(self._runner),
-                }
-            ],
+            "runners": [self._runner],
             "workloads": {"bench": dict(workload)},
             "suites": {"bench": {"workloads": ["bench"], "repeats": 1}},
             "gates": {"mode": "off"},
@@ -140,9 +155,38 @@ class Bench:
 
 @contextmanager
 def bench(phones: Sequence[LabPhone]) -> Iterator[Bench]:
-    """A `Bench` in a folder of its own."""
+    """A `Bench` of Android phones in a folder of its own."""
+    devices = [
+        {"id": phone.id, "platform": "android", "tier": phone.tier, "match": {"serial": phone.adb_serial}}
+        for phone in phones
+    ]
+    runner = {
+        "id": "runner",
+        "runtime": "llama.cpp",
+        "platform": "android",
+        "abi": debian_tools.machine().abi,
+        "path": str(debian_tools.runner_folder()),
+    }
     with tempfile.TemporaryDirectory(prefix="farm-bench-") as folder:
-        yield Bench(Path(folder), phones)
+        yield Bench(Path(folder), devices, runner, {})
+
+
+@contextmanager
+def bench_iphones(info: IphoneLabInfo) -> Iterator[Bench]:
+    """A `Bench` of iPhones in a folder of its own."""
+    app = virtual_ipa.build(say=say)
+    devices = [
+        {"id": phone.id, "platform": "ios", "tier": TIERS[0], "match": {"serial": phone.udid}} for phone in info.phones
+    ]
+    runner = {
+        "id": app.id,
+        "runtime": app.runtime,
+        "platform": "ios",
+        "abi": app.abi,
+        "path": str(app.file),
+    }
+    with tempfile.TemporaryDirectory(prefix="farm-bench-") as folder:
+        yield Bench(Path(folder), devices, runner, {"usbmux": info.usbmux})
 
 
 def plain_words(command: str) -> list[str]:

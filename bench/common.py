@@ -9,14 +9,20 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from adbutils import adb_path
 
+from device_agents.ios.discovery import can_prepare, discover, prepare
+from device_agents.virtual.iphone.lab import IphoneLab, IphoneLabInfo, IphoneWish
 from device_agents.virtual.lab import Lab, LabInfo, wishes
+from harness import model
+from harness.cache import cache_dir
 from harness.errors import FarmError
 
 
@@ -123,6 +129,32 @@ def lab(program: str, phones: int) -> Iterator[tuple[Lab, LabInfo]]:
         os.environ.clear()
         os.environ.update(before)
         own.down()
+
+
+@contextlib.contextmanager
+def iphones(wished: Sequence[str]) -> Iterator[tuple[IphoneLab, IphoneLabInfo]]:
+    """Virtual iPhones of this process alone, and the environment in which every client of a muxer sees them only.
+
+    Args:
+        wished: a profile each, perhaps with a version of iOS: "iphone-14@16".
+    """
+    # Like those of every lab, their files are to lie on disk.
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-iphones-", dir=cache_dir()) as folder:
+        own = IphoneLab(Path(folder) / "lab")
+        info = own.up([IphoneWish(profile) for profile in wished], die_with=os.getpid())
+        before = dict(os.environ)
+        try:
+            os.environ.update(info.env)
+            lab = model.Lab(usbmux=info.usbmux)
+            for attached in discover(lab):
+                if can_prepare(attached):
+                    prepare(attached, lab)
+            yield own, info
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            own.down()
 
 
 def adb(serial: str, *words: str, limit_s: float = 600.0) -> subprocess.CompletedProcess[str]:

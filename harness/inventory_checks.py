@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from harness.inventory_yaml import Document, Path, Problem, Value, dotted, quoted
-from harness.model import Inventory, ids_meant
+from harness.model import METRICS, Inventory, ids_meant
 
 _SECTIONS = ("devices", "models", "runners")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -159,7 +159,7 @@ def cross_check(value: Value, document: Document, *, folder: FilePath) -> list[P
     if not isinstance(value, dict):
         return []
     found: list[Problem] = []
-    for check in (_lab, _identifiers, _tiers, _matches, _sources, _workloads, _suites):
+    for check in (_lab, _identifiers, _tiers, _matches, _sources, _workloads, _suites, _published):
         found += [Problem(document.line(path), path, text) for path, text in check(value, folder)]
     return found
 
@@ -323,3 +323,36 @@ def _suites(top: Mapping[str, Value], _: FilePath) -> _Findings:
                     yield (*path, key, index), _undefined(kind, name, known)
                 elif name in named[:index]:
                     yield (*path, key, index), f"{quoted(name)} is listed twice"
+
+
+def _published(top: Mapping[str, Value], _: FilePath) -> _Findings:
+    """A published figure is one number or one range, of a metric that farm has, in that metric's unit, once."""
+    seen: dict[str, Path] = {}
+    for path, entry in _entries(top, "published"):
+        for key in ("device", "family", "quant", "source"):
+            if isinstance(name := entry.get(key), str):
+                yield from _name_problem((*path, key), name)
+        metric, unit = entry.get("metric"), entry.get("unit")
+        if isinstance(metric, str) and metric:
+            spec = METRICS.get(metric)
+            if spec is None:
+                hint = suggest(metric, METRICS) or f". There are: {', '.join(METRICS)}."
+                yield (*path, "metric"), f"no metric {quoted(metric)}{hint}"
+            elif isinstance(unit, str) and unit != spec.unit:
+                yield (*path, "unit"), f"expected {quoted(spec.unit)}, the unit of {metric}, found {quoted(unit)}"
+        yield from _extent(path, entry)
+        figure = ("device", "family", "quant", "runtime", "metric", "source")
+        name = json.dumps([entry.get(key) for key in figure], sort_keys=True)
+        if name in seen:
+            yield path, f"the same figure as {dotted(seen[name])}: {', '.join(figure)} are equal"
+        seen.setdefault(name, path)
+
+
+def _extent(path: Path, entry: Mapping[str, Value]) -> _Findings:
+    low, high, value = (entry.get(key) for key in ("low", "high", "value"))
+    given = [key for key in ("low", "high", "value") if entry.get(key) is not None]
+    if given not in (["value"], ["low", "high"]):
+        found = " and ".join(given) or "neither"
+        yield path, f"expected either value, or low and high, found {found}"
+    elif value is None and isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        yield (*path, "low"), f"expected a number at most {high:g} (high), found {low:g}"

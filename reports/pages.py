@@ -21,6 +21,7 @@ from reports.case_view import case_view, drawn_keys
 from reports.cases import Case, Notes, aggregate, case_name, count_statuses, gather, metric_head, natural
 from reports.inputs import DeviceInput, Repetition, RunInput, Telemetry
 from reports.numbers import duration, iso, moment, plural, significant
+from reports.published import published_rows
 from reports.verdicts import target_heads, verdict_rows, verdict_tally
 from reports.views import (
     DeviceName,
@@ -121,6 +122,7 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
         devices=device_rows(run, cases),
         provenance=_provenance(run, cases),
         made=_made(shown),
+        published=published_rows(run, cases),
         data_json=rows.as_json(data),
         data_csv=rows.as_csv(data),
         data_name=f"farm-{run.record.id}-{tier}",

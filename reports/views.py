@@ -133,6 +133,32 @@ class MetricTable:
     rows: tuple[MetricTableRow, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredBeside:
+    """What was measured in this run of what somebody else published; `href` leads to its case."""
+
+    href: str
+    workload: str
+    device: DeviceName
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """A figure of others; `runtime` and `note` are "" where none is told."""
+
+    device: str
+    family: str
+    quant: str
+    runtime: str
+    head: MetricHead
+    value: str
+    source: str
+    note: str
+    measured: tuple[MeasuredBeside, ...]
+
+
 # --- what did not work ------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +329,7 @@ class TierPage:
     devices: tuple[DeviceRow, ...]
     provenance: tuple[Named, ...]
     made: tuple[MadeRow, ...]
+    published: tuple[PublishedRow, ...]
     data_json: str
     data_csv: str
     data_name: str

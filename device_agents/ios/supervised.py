@@ -18,6 +18,7 @@ from typing import Any
 
 import device_agents
 from device_agents.base import Progress
+from device_agents.ios import nursery
 from device_agents.ios.failures import typed
 from harness.errors import ErrorClass, FarmError, Transient
 
@@ -55,14 +56,8 @@ class _Process:
         self._link, theirs = socket.socketpair()
         self._link.settimeout(_SEND_S)
         with theirs:
-            self._process = subprocess.Popen(
-                (*command, json.dumps(dict(settings))),
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": _python_path(), **environment},
-                start_new_session=True,
-            )
+            whole = {**os.environ, "PYTHONPATH": _python_path(), **environment}
+            self._process = _started(command, settings, whole, theirs.fileno())
         self.pid = self._process.pid
         self._calls: dict[int, _Call] = {}
         self._lock = threading.Lock()
@@ -183,6 +178,23 @@ class _Process:
         with contextlib.suppress(OSError, ValueError):
             while block := os.read(stream.fileno(), 1024):
                 self._words.append(block)
+
+
+def _started(
+    command: Sequence[str], settings: Mapping[str, Any], environment: Mapping[str, str], link: int
+) -> subprocess.Popen[bytes] | nursery.Born:
+    """A worker with `link` as its standard input: forked where that is possible, else started."""
+    if tuple(command) == COMMAND and nursery.POSSIBLE:
+        with contextlib.suppress(OSError):
+            return nursery.born(settings, environment, link)
+    return subprocess.Popen(
+        (*command, json.dumps(dict(settings))),
+        stdin=link,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=dict(environment),
+        start_new_session=True,
+    )
 
 
 def _python_path() -> str:

@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ Tell = Callable[[int, int], None]
 """Gets (bytes done, bytes in all) while something is transferred."""
 
 _BLOCK = 1 << 16
+TELL_EVERY_S = 0.1
 
 
 class Service(Protocol):
@@ -93,13 +95,27 @@ class Worker:
             raise ValueError(f"there is no call {name!r}")
         more: dict[str, Any] = {}
         if "tell" in inspect.signature(method).parameters:
-            more["tell"] = lambda done, total: self._send({"id": number, "progress": [done, total]})
+            more["tell"] = _now_and_then(lambda done, total: self._send({"id": number, "progress": [done, total]}))
         found: Awaitable[Any] = method(**arguments, **more)
         return found
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with self._sending:
             self._link.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _now_and_then(tell: Tell) -> Tell:
+    """Tells at most so often: whoever waits looks a few times a second, and a transfer is not to be held up by it."""
+    due = 0.0
+
+    def told(done: int, total: int) -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now >= due or done >= total:
+            due = now + TELL_EVERY_S
+            tell(done, total)
+
+    return told
 
 
 def _named(kind: Kind, error: Exception) -> str:

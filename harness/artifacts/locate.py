@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import ErrorClass, Permanent
-from harness.model import Model, Runner
+from harness.model import Model, Platform, Runner
 from harness.supply.download import Progress, cached_path, fetch_url
 
 
@@ -51,13 +51,21 @@ def find(
         raise Permanent(
             f"{kind} {entry.id} is not downloaded yet: {entry.url}", error_class=missing, advice=f"farm {kind}s fetch"
         )
-    how = (
-        "farm models make"
-        if kind == "model"
-        else "llama.cpp's Android release; farm runners fetch --virtual or build (host)"
-    )
+    only = " (needed for iPhones only)" if _of_iphones(entry) else ""
     raise Permanent(
-        f"{kind} {entry.id}: there is no {file}",
+        f"{kind} {entry.id}: there is no {file}{only}",
         error_class=missing,
-        advice=f"correct the path in the inventory, or get it: {how}",
+        advice=f"correct the path in the inventory, or get it: {_how(entry)}",
     )
+
+
+def _of_iphones(entry: Model | Runner) -> bool:
+    return isinstance(entry, Runner) and entry.platform is Platform.IOS
+
+
+def _how(entry: Model | Runner) -> str:
+    if isinstance(entry, Model):
+        return "farm models make"
+    if _of_iphones(entry):
+        return "make ipa TEAM=… in ios_runner, on a Mac (docs/ios.md)"
+    return "llama.cpp's Android release; farm runners fetch --virtual or build (host)"

@@ -6,7 +6,7 @@ import json
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,8 @@ from harness.errors import ErrorClass, FarmError, UsageError
 
 if TYPE_CHECKING:
     from harness.inventory import LoadedInventory
-    from harness.model import Attached, ErrorInfo, Inventory, ModelFile
+    from harness.model import Attached, ErrorInfo, Inventory, ModelFile, RunnerBuild
+    from harness.plan import Assets
 
 MIN_FREE_BYTES = 2_000_000_000
 """Free disk for the database and fetched samples of a night."""
@@ -93,7 +94,7 @@ def _examine(context: Context, *, prove_power: bool) -> Iterator[Finding]:
                 yield Finding(*row)
         for row in power_check.energy_rows(context, loaded.inventory, devices):
             yield Finding(*row)
-        yield from model_files(loaded)
+        yield from model_files(loaded, attached)
     elif prove_power:
         yield Finding("USB power", "problem", "not tried: there is no valid inventory", "name each phone's port there")
 
@@ -190,7 +191,8 @@ def _entries(loaded: LoadedInventory, attached: tuple[Attached, ...]) -> Iterato
             yield Finding(device.serial, "warning", "is in no device entry", "farm init drafts an entry")
 
 
-def model_files(loaded: LoadedInventory) -> Iterator[Finding]:
+def model_files(loaded: LoadedInventory, attached: Sequence[Attached] = ()) -> Iterator[Finding]:
+    """Models and runners of the inventory; `attached` decides whether the app for iPhones is missed."""
     from harness.cli import compose
     from harness.model import ErrorInfo
     from harness.plan import models_of
@@ -204,19 +206,32 @@ def model_files(loaded: LoadedInventory) -> Iterator[Finding]:
     if unmade:
         text = f"{len(unmade)} that only other suites than standard need are not here (farm models list)"
         yield Finding("other models", "warning", text, "farm models make --family F --quant Q, or fetch, or copy them")
+    unneeded = _not_needed(loaded, assets, attached)
     for kind, checked in (("model", assets.models), ("runner", assets.runners)):
         for name, found in checked.items():
             if name in unmade:
                 continue
             if isinstance(found, ErrorInfo):
-                yield Finding(f"{kind} {name}", "problem", found.message, found.advice)
+                level: Literal["warning", "problem"] = "warning" if name in unneeded else "problem"
+                yield Finding(f"{kind} {name}", level, found.message, found.advice)
             else:
                 yield Finding(
                     f"{kind} {name}", "ok", f"{found.artifact.size / 1e6:.1f} MB, {found.artifact.sha256[:12]}"
                 )
 
 
-def _is_missing(found: ModelFile | ErrorInfo) -> bool:
+def _not_needed(loaded: LoadedInventory, assets: Assets, attached: Sequence[Attached]) -> frozenset[str]:
+    """Runners that are not here and that no attached phone could use: apps of iPhones where there is no iPhone."""
+    from harness.model import Platform
+
+    if any(device.platform is Platform.IOS for device in attached):
+        return frozenset()
+    apps = (runner.id for runner in loaded.inventory.runners if runner.platform is Platform.IOS)
+    return frozenset(name for name in apps if _is_missing(assets.runners[name]))
+
+
+def _is_missing(found: ModelFile | RunnerBuild | ErrorInfo) -> bool:
     from harness.model import ErrorInfo
 
-    return isinstance(found, ErrorInfo) and found.error_class == ErrorClass.MODEL_MISSING.value
+    absent = (ErrorClass.MODEL_MISSING.value, ErrorClass.RUNNER_MISSING.value)
+    return isinstance(found, ErrorInfo) and found.error_class in absent

@@ -25,12 +25,13 @@ def check(context: Context) -> None:
     loaded = load(context.inventory)
     counts = {
         name: len(getattr(loaded.inventory, name))
-        for name in ("tiers", "devices", "models", "runners", "workloads", "suites")
+        for name in ("tiers", "devices", "models", "runners", "workloads", "suites", "published")
     }
     if context.json:
         words.print_json({"file": str(loaded.path), "sha256": loaded.sha256, **counts})
     else:
-        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        names = {"published": "published figures"}
+        said = ", ".join(f"{count} {names.get(name, name)}" for name, count in counts.items())
         click.echo(f"{loaded.path}: no mistakes: {said}")
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -157,7 +157,8 @@ def run(
     prepared = _prepare(context, selection, fetch=True)
     with Store.open(context.db_url) as store:
         policy = RepeatPolicy.of(prepared.loaded.inventory.suites[selection.suite], selection.repeats)
-        chosen = {"repeats": policy.to_json(), "gates": gates, "force": force}
+        published = [asdict(figure) for figure in prepared.loaded.inventory.published]
+        chosen = {"repeats": policy.to_json(), "gates": gates, "force": force, "published": published}
         record = replace(record_of(prepared), options=chosen)
         store.begin_run(record, prepared.plan.cases)
         planned = prepared.plan.of(CaseStatus.PLANNED)

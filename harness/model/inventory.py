@@ -237,6 +237,35 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """A figure that somebody else published: shown for reference, never counted with what was measured here.
+
+    Args:
+        device: the phone's model as it names itself ("iPhone 15 Pro"), or the id of a device entry.
+        family, quant: the model, as under `models`.
+        metric: a name of METRICS, in whose `unit` the figure stands.
+        source: who published it: a title or a URL.
+        low, high: the range that is given, or
+        value: the single figure that is given.
+        runtime: of the runner; None: not told.
+        note: what else a reader has to know.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    device: Identifier
+    family: Identifier
+    quant: Identifier
+    metric: Identifier
+    unit: str
+    source: Identifier
+    low: Annotated[float, Ge(0)] | None = None
+    high: Annotated[float, Ge(0)] | None = None
+    value: Annotated[float, Ge(0)] | None = None
+    runtime: Identifier | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """The lab as data. Names of tiers, workloads and suites are the mapping's keys."""
 
@@ -251,3 +280,4 @@ class Inventory:
     suites: Mapping[str, Suite] = field(default_factory=dict)
     gates: Gates = field(default_factory=Gates)
     phone_settings: PhoneSettings = field(default_factory=PhoneSettings)
+    published: tuple[Published, ...] = ()

@@ -52,7 +52,7 @@ def test_the_verdict_comes_first(browser: Browser, report: Path) -> None:
     browser.screen(1280)
     browser.open(report / "flagship.html")
     order = browser.ask("return [...document.querySelectorAll('main > section')].map(s => s.id)")
-    assert order == ["verdict", "metrics", "failures", "not-run", "cases", "devices", "provenance", "data"]
+    assert order == ["verdict", "metrics", "failures", "not-run", "cases", "published", "devices", "provenance", "data"]
     text = visible_text(browser, "#verdict")
     for words in ("≤ 50 ms", "≤ 1000 MB", "pass", "fail", "inconclusive", "not measured", "n=5"):
         assert words in text
@@ -250,3 +250,26 @@ def test_the_picture_for_the_readme_is_one_screen_of_the_report(browser: Browser
     assert struct.unpack(">II", data[16:24]) == (picture.WIDTH, picture.HEIGHT)
     with pytest.raises(RuntimeError, match="there is no report"):
         picture.take(report / "absent.html", out)
+
+
+def test_what_others_published_stands_apart(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    assert "measured here" in visible_text(browser, "#h-published")
+    assert "313\u202f131 – 424\u202f242 tok/s" in visible_text(browser, "#published")
+    # Its own column, and not a figure of any other section or picture.
+    others = browser.ask(
+        "return [...document.querySelectorAll('section:not(#published), svg, script')]"
+        ".filter(part => part.textContent.includes('313\u202f131')).length"
+    )
+    assert others == 0
+    rows = browser.ask(
+        "return [...document.querySelectorAll('#published tbody tr')].map(row => [...row.cells].map(c => c.innerText))"
+    )
+    assert [row[1] for row in rows] == ["Decode", "Peak memory"]
+    assert all("tok/s" in row[2] and "pixel-8-pro" in row[4] for row in rows[:1])
+    assert "virtual phone" in rows[1][4]
+    browser.ask("document.querySelector('#published td:last-child a').click()")
+    browser.until("return [...document.querySelectorAll('details.case')].some(box => box.open)")
+    browser.open(report / "index.html")
+    assert "313\u202f131" not in browser.ask("return document.documentElement.textContent")

@@ -10,6 +10,7 @@ import shutil
 import ssl
 import struct
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,10 +32,12 @@ from pymobiledevice3.services.afc import (
 )
 from pymobiledevice3.services.house_arrest import HouseArrestService
 
+from device_agents.virtual.errors import LabError
+from device_agents.virtual.iphone import links
 from device_agents.virtual.iphone.afc_files import AfcError as Refused
 from device_agents.virtual.iphone.afc_files import Root, Status
 from device_agents.virtual.iphone.lab import IphoneWish
-from device_agents.virtual.iphone.links import Fuse
+from device_agents.virtual.iphone.links import Cable, Fuse
 from device_agents.virtual.iphone.profiles import load
 from device_agents.virtual.iphone.storage import Storage
 from tests.lab.iphone_lab import BUNDLE, Running, iphones, package, run, until
@@ -347,6 +350,52 @@ def test_a_fuse_lets_exactly_so_much_pass() -> None:
     fuse.arm(100, lambda: blown.append(True))
     assert [fuse.spend(60), fuse.spend(60), fuse.spend(60)] == [(60, False), (40, True), (60, False)]
     assert blown == [True]
+
+
+def test_a_cable_is_held_to_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(links.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(links.time, "sleep", sleep)
+    cable = Cable()
+    cable.take(1000)
+    assert waits == []
+    cable.hold(1000.0)
+    for _ in range(40):
+        cable.take(50)
+    assert now[0] - 100 == pytest.approx(2.0, abs=0.051)
+    now[0] += 10
+    # What nobody sent meanwhile is not made up for.
+    cable.take(1000)
+    assert now[0] - 112 == pytest.approx(1.0, abs=0.11)
+    cable.hold(None)
+    held = len(waits)
+    cable.take(10_000)
+    assert len(waits) == held
+
+
+def test_a_rate_is_an_order(one: Running, big: Path) -> None:
+    for rate in (0, -1.0):
+        with pytest.raises(LabError, match="no rate"):
+            one.order("link_rate", bytes_per_s=rate)
+    one.order("link_rate", bytes_per_s=2 * BIG)
+    taken = []
+
+    async def work() -> None:
+        async with documents(one) as files:
+            begun = time.monotonic()
+            await files.push(str(big), "/Documents/slow.gguf", progress_bar=False)
+            taken.append(time.monotonic() - begun)
+
+    try:
+        run(work)
+    finally:
+        one.order("link_rate", bytes_per_s=None)
+    assert taken[0] > 0.4
 
 
 def test_a_connection_that_says_nothing_of_afc_is_closed(one: Running) -> None:

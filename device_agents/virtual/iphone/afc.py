@@ -151,6 +151,7 @@ class Connection:
             raise Gone from broken
         if count == 0:
             raise Gone
+        self._phone.cable.take(count)
         return count
 
     def _exactly(self, size: int) -> bytes:

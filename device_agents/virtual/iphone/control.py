@@ -126,6 +126,14 @@ async def _plug(server: Server, phone: Iphone, order: Order) -> None:
     phone.body.note("plug", connection=connection)
 
 
+async def _link_rate(_: Server, phone: Iphone, order: Order) -> None:
+    """Files reach the phone with so many bytes per second; null: as fast as they can."""
+    rate = order.get("bytes_per_s")
+    if rate is not None and not float(rate) > 0:
+        raise LabError(f"no rate {rate!r}", advice="bytes per second above 0, or null", device=phone.udid)
+    phone.cable.hold(None if rate is None else float(rate))
+
+
 async def _not_paired(server: Server, phone: Iphone, order: Order) -> None:
     """The phone trusts no host any more; the host's records are gone too, unless `keep_record`."""
     server.lockdowns[phone.udid].hosts.forget()
@@ -208,6 +216,7 @@ _OF_LAB: dict[str, Callable[[Server, Order], Coroutine[Any, Any, Any]]] = {
 _OF_PHONE: dict[str, Callable[[Server, Iphone, Order], Coroutine[Any, Any, Any]]] = {
     "unplug": _unplug,
     "plug": _plug,
+    "link_rate": _link_rate,
     "not_paired": _not_paired,
     "locked_since_boot": _locked_since_boot,
     "restart": _restart,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
+
+_MADE_UP_S = 0.05
+_LEAST_S = 0.005
 
 
 class Links:
@@ -72,3 +76,32 @@ class Fuse:
             self._left = None
         self._blow()
         return passed, True
+
+
+class Cable:
+    """How fast files reach the phone: all its connections for files together take no more than a rate.
+
+    May be used from any thread; it holds back the one that has received.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes_per_s: float | None = None
+        self._free_at = 0.0
+
+    def hold(self, bytes_per_s: float | None) -> None:
+        """Hold the cable to a rate; None: as fast as it goes."""
+        with self._lock:
+            self._bytes_per_s, self._free_at = bytes_per_s, 0.0
+
+    def take(self, count: int) -> None:
+        """Return when a cable of that rate would have brought `count` more bytes."""
+        with self._lock:
+            if self._bytes_per_s is None:
+                return
+            now = time.monotonic()
+            # Who was held back for too long, on a busy machine, makes up for it; who sent nothing does not.
+            self._free_at = max(self._free_at, now - _MADE_UP_S) + count / self._bytes_per_s
+            wait_s = self._free_at - now
+        if wait_s > _LEAST_S:
+            time.sleep(wait_s)

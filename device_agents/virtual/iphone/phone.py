@@ -15,7 +15,7 @@ from typing import Any
 from device_agents.virtual.iphone import apps, deaths, process
 from device_agents.virtual.iphone.apps import InstalledApp
 from device_agents.virtual.iphone.body import Body
-from device_agents.virtual.iphone.links import Fuse, Links
+from device_agents.virtual.iphone.links import Cable, Fuse, Links
 from device_agents.virtual.iphone.process import Process, Stream
 from device_agents.virtual.iphone.profiles import IphoneProfile
 from device_agents.virtual.iphone.storage import Storage
@@ -58,7 +58,7 @@ class LaunchRefused(Exception):
 
 
 class Iphone:
-    """One phone of a lab. Everything but `faults`, `fuse`, `links` and `storage` belongs to the event loop's thread."""
+    """One phone of a lab. All but `cable`, `faults`, `fuse`, `links` and `storage` belongs to the event loop."""
 
     def __init__(self, udid: str, profile: IphoneProfile, folder: Path) -> None:
         """`folder`: on disk, for its storage, its truth and what it remembers of hosts."""
@@ -70,6 +70,7 @@ class Iphone:
         self.faults: set[str] = set()
         self.links = Links()
         self.fuse = Fuse()
+        self.cable = Cable()
         self.apps: dict[str, InstalledApp] = {}
         self.processes: dict[int, Process] = {}
         self.storage = Storage(folder, profile)

@@ -12,6 +12,7 @@ from harness.cli.doctor import model_files
 from harness.cli.main import main
 from harness.errors import UsageError
 from harness.inventory import json_schema, load, schema_text
+from harness.model import Attached, DeviceState, Platform
 from harness.plan import Selection, check_selection, models_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,9 +33,11 @@ def test_the_schema_knows_every_section_and_forbids_others() -> None:
 def test_check_says_what_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--inventory", str(ROOT / "inventory.yaml"), "--json", "inventory", "check"])
     said = json.loads(capsys.readouterr().out)
-    assert (said["tiers"], said["models"]) == (3, 40)
+    assert (said["tiers"], said["devices"], said["models"], said["published"]) == (3, 12, 40, 4)
     main(["--inventory", str(ROOT / "inventory.yaml"), "inventory", "check"])
-    assert "no mistakes" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "no mistakes" in text
+    assert "4 published figures" in text
 
 
 def test_check_of_a_broken_one_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +75,24 @@ def test_models_that_only_other_suites_need_are_one_finding_of_the_doctor() -> N
     assert not named & set(others)
     assert found["other models"].text.startswith(f"{len(others)} that only other suites than standard need")
     assert found["other models"].level == "warning"
+
+
+def test_an_app_that_is_not_here_is_missed_where_there_is_an_iphone(tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(
+        "version: 1\nrunners:\n"
+        "  - {id: app, runtime: llama.cpp, platform: ios, abi: arm64-v8a, path: runners/none.ipa}\n"
+        "  - {id: tools, runtime: llama.cpp, platform: android, abi: arm64-v8a, path: runners/none}\n"
+    )
+    loaded = load(path)
+    iphone = Attached(Platform.IOS, "UDID", ("UDID",), DeviceState.READY, "", None)
+    for attached, level in (((), "warning"), ((iphone,), "problem")):
+        found = {finding.subject: finding for finding in model_files(loaded, attached)}
+        assert found["runner app"].level == level
+        assert found["runner app"].text.endswith("none.ipa (needed for iPhones only)")
+        assert "make ipa" in found["runner app"].advice
+        assert found["runner tools"].level == "problem"
+        assert "iPhones" not in found["runner tools"].text + found["runner tools"].advice
 
 
 def test_a_pattern_of_model_ids_means_all_that_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

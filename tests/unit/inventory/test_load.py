@@ -11,10 +11,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from device_agents.ios.discovery import facts_of
+from device_agents.virtual.iphone import profiles
 from harness.errors import UsageError
 from harness.inventory import MAX_BYTES, LoadedInventory, load
-from harness.model import AdbEndpoint, DeviceKind, Match, Platform, Targets, UsbPort, WorkloadKind
-from harness.plan import models_of
+from harness.model import (
+    AdbEndpoint,
+    Attached,
+    DeviceKind,
+    DeviceState,
+    Match,
+    Platform,
+    Targets,
+    UsbPort,
+    WorkloadKind,
+)
+from harness.plan import models_of, resolve_devices
 from harness.supply.models import file_name
 from harness.supply.pte_forms import FORMS
 
@@ -95,8 +107,37 @@ def test_the_shipped_inventory_is_good() -> None:
     assert [(model.family, model.quant) for model in inventory.models] == [*itertools.product(families, forms)]
     for model in inventory.models:
         assert model.path == f"models/{file_name(model.family, model.quant)}"
+    assert {(entry.platform.value, entry.tier) for entry in inventory.devices} == {
+        *itertools.product(("android", "ios"), inventory.tiers)
+    }
+    assert [(figure.device, figure.metric) for figure in inventory.published] == [
+        ("iPhone 15 Pro", "decode_tps"),
+        ("iPhone 15 Pro", "peak_memory_mb"),
+        ("iPhone 15 Pro", "load_ms"),
+        ("iPhone 13", "decode_tps"),
+    ]
+    known = {(model.family, model.quant) for model in inventory.models}
+    assert {(figure.family, figure.quant) for figure in inventory.published} < known
     standard = models_of(inventory, (), inventory.suites["standard"])
     assert [(model.family, model.quant) for model in standard] == [*itertools.product(families[:2], forms[:5])]
+
+
+@pytest.mark.parametrize("profile", ["iphone-15-pro", "iphone-14@16", "iphone-14@26", "iphone-se-3"])
+def test_each_virtual_iphone_is_one_entry_of_the_shipped_inventory(profile: str) -> None:
+    inventory = load(Path(__file__).resolve().parents[3] / "inventory.yaml").inventory
+    phone = profiles.load(profile)
+    values = {
+        "ProductType": phone.product_type,
+        "HardwareModel": phone.hardware_model,
+        "ProductVersion": phone.ios_version,
+        "CPUArchitecture": "arm64",
+    }
+    facts = facts_of(values, None, "UDID")
+    attached = Attached(Platform.IOS, "UDID", ("UDID",), DeviceState.READY, "", facts)
+    (found,) = resolve_devices(inventory, [attached])
+    assert (found.id, found.entry.tier) == (profile.partition("@")[0], phone.tier)
+    assert [runner.id for runner in inventory.runners if runner.platform is Platform.IOS] == ["llama.cpp-ios"]
+    assert {runner.abi for runner in inventory.runners if runner.platform is Platform.IOS} <= set(facts.abis)
 
 
 def test_all_mistakes_are_told_at_once_by_line(complaints: Complain) -> None:
@@ -134,6 +175,10 @@ MODEL = "version: 1\nmodels:\n  - {id: m, family: F, quant: Q, format: gguf, %s}
 DEVICE = (
     "version: 1\ntiers: {t: {title: T}}\ndevices:\n  - {id: d, platform: android, tier: t, match: {model: M}, %s}\n"
 )
+FIGURE = (
+    "version: 1\npublished:\n"
+    "  - {device: iPhone 13, family: F, quant: Q, metric: decode_tps, unit: tok/s, source: S, %s}\n"
+)
 WORKLOAD = "version: 1\nworkloads: {w: {kind: stream, %s}}\n"
 
 
@@ -165,6 +210,23 @@ WORKLOAD = "version: 1\nworkloads: {w: {kind: stream, %s}}\n"
         (MODEL % "path: ''", "models[0].path: must not be empty"),
         (DEVICE.replace("match: {model: M}, ", "") % "labels: []", "match is missing: expected at least one of serial"),
         (DEVICE % "usb: {hub: '', port: 0}", "devices[0].usb.hub: must not be empty"),
+        (FIGURE % "note: n", ":3: published[0]: expected either value, or low and high, found neither"),
+        (FIGURE % "low: 1", "found low"),
+        (FIGURE % "value: 1, low: 1, high: 2", "found low and high and value"),
+        (FIGURE % "low: 3, high: 2", ":3: published[0].low: expected a number at most 2 (high), found 3"),
+        (FIGURE % "value: -1", "published[0].value: expected a number at least 0, found the number -1"),
+        (FIGURE % "value: 15 to 20", 'published[0].value: expected a number, found the text "15 to 20"'),
+        (FIGURE % "value: 1, unti: x", 'published[0].unti: unknown key; did you mean "unit"?'),
+        (FIGURE.replace("decode_tps", "decode_tp") % "value: 1", 'no metric "decode_tp"; did you mean "decode_tps"?'),
+        (FIGURE.replace("decode_tps", "qqq") % "value: 1", 'published[0].metric: no metric "qqq". There are: load_ms,'),
+        (FIGURE.replace("tok/s", "s") % "value: 1", 'expected "tok/s", the unit of decode_tps, found "s"'),
+        (FIGURE.replace("source: S, ", "") % "value: 1", 'published[0]: the key "source" is missing'),
+        (FIGURE.replace("iPhone 13", '" "') % "value: 1", "published[0].device: must not be blank"),
+        (
+            (FIGURE + FIGURE.splitlines()[-1]) % ("value: 1", "value: 2"),
+            ":4: published[1]: the same figure as published[0]",
+        ),
+        ("version: 1\npublished: {a: 1}\n", ":2: published: expected a list, found a mapping"),
         (WORKLOAD % "prompt_file: none.txt", 'workloads.w.prompt_file: no such file beside the inventory: "none.txt"'),
         (WORKLOAD.replace("stream", "throughput") % "prompt_file: x", "a throughput workload takes no prompt"),
         (WORKLOAD % "prompt_tokens: 8, gen_tokens: 8, context: 15", "expected at least 16"),

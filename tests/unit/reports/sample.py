@@ -57,6 +57,37 @@ DEVICES = (
 HOSTILE = "<script>alert('1')</script>\"'`$(id);&amp;\u202egnol\u202c javascript:alert(1) " + "x" * 200
 
 
+PUBLISHED: tuple[dict[str, object], ...] = (
+    {
+        "device": "pixel 8 pro",
+        "family": "SmolLM2-135M",
+        "quant": "Q4_K_M",
+        "runtime": "llama.cpp",
+        "metric": "decode_tps",
+        "unit": "tok/s",
+        "low": 313131.0,
+        "high": 424242.0,
+        "value": None,
+        "source": "a table of somebody else",
+        "note": "given as a range",
+    },
+    {
+        "device": "SM-S928B",
+        "family": "SmolLM2-135M",
+        "quant": "Q4_K_M",
+        "runtime": None,
+        "metric": "peak_memory_mb",
+        "unit": "MB",
+        "low": None,
+        "high": None,
+        "value": 777777.0,
+        "source": "https://example.org/figures",
+        "note": "",
+    },
+)
+"""Figures of others, as a run keeps them; no number of the sample is like them."""
+
+
 @dataclass(slots=True)
 class Samples:
     """Telemetry held in memory."""
@@ -377,4 +408,12 @@ def record(lab: str = "example-lab") -> RunRecord:
         git_sha="d4" * 20,
         lab=lab,
         command=("run", "--tier", "flagship"),
+        options={"published": published(lab)},
     )
+
+
+def published(lab: str) -> list[dict[str, object]]:
+    if lab != HOSTILE:
+        return [dict(each) for each in PUBLISHED]
+    names = dict.fromkeys(("device", "family", "quant", "runtime", "source", "note"), HOSTILE)
+    return [{**each, **names} for each in PUBLISHED]
