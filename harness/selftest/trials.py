@@ -196,8 +196,8 @@ def low_memory(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> l
 def throttle(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
     """A steady load until the phone caps its clock; one phone after the other, since it takes all cores.
 
-    Only virtual phones have this truth, and they cap by the share of time in which they run. So a token is CPU time, not
-    work: what this machine loses in speed to others would look like heat.
+    Only virtual phones have this truth, and they cap by the share of time in which they run. So a token is CPU time,
+    not work: what this machine loses in speed to others would look like heat.
     """
     minutes = max(THROTTLE_MINUTES, task.minutes / 2)
     work = Workload(WorkloadKind.SUSTAINED, 1, 1, threads=8, minutes=minutes, args=("--cpu-ms", "10"))
