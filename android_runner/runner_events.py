@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-CONTRACT = "1.0"
+CONTRACT = "1.1"
 """Version that farm speaks; a runner of the same major version is understood."""
 
 _MOST = 1 << 62

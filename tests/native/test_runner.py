@@ -95,7 +95,7 @@ def test_a_stream_tells_everything_in_order(runner: Runner) -> None:
     assert ids(events) == expected([PROMPT], 8)
     assert [event["index"] for event in events if event["event"] == "token"] == list(range(8))
     start = events[0]
-    assert (start["contract"], start["runtime"], start["build"], start["pid"] > 1) == ("1.0", "scripted", "test", True)
+    assert (start["contract"], start["runtime"], start["build"], start["pid"] > 1) == ("1.1", "scripted", "test", True)
     assert start["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert events[3]["vm_hwm_bytes"] >= events[3]["rss_anon_bytes"] > 0
 
@@ -286,7 +286,7 @@ def test_events_are_appended_to_a_file(runner: Runner) -> None:
 def test_capabilities_are_told_without_a_request(runner: Runner) -> None:
     done = subprocess.run([runner.program, "--capabilities"], capture_output=True, check=True, timeout=60)
     (event,) = events_of(done.stdout)
-    assert (event["event"], event["contract"], event["runtime"]) == ("capabilities", "1.0", "scripted")
+    assert (event["event"], event["contract"], event["runtime"]) == ("capabilities", "1.1", "scripted")
 
 
 def test_standard_output_that_is_a_file_holds_the_events_alone(runner: Runner) -> None:

@@ -37,7 +37,7 @@ def test_the_request_says_all_that_the_workload_says() -> None:
     )
     found = asked(LLAMA, workload)
     assert found == {
-        "contract": "1.0",
+        "contract": "1.1",
         "model": {"path": "/data/local/tmp/m.gguf", "page_cache": "evict", "load_mode": "mlock"},
         "workload": {
             "kind": "stream",
