@@ -94,7 +94,8 @@ def _check(row: Mapping[str, Any]) -> CheckRow:
         style=state if state in ("pass", "fail") else "not_measured",
         seen=_text(row.get("seen")),
         wanted=_text(row.get("wanted")),
-        advice=_text(row.get("advice")),
+        # What passed or is not known needs nobody to do anything.
+        advice=_text(row.get("advice")) if state == "fail" else "",
     )
 
 

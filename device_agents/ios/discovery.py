@@ -10,7 +10,7 @@ from typing import Any, cast
 from device_agents.android.telemetry import parse_ioregistry
 from device_agents.ios.failures import KINDS, Kind, advice_of, words_of
 from device_agents.ios.muxer import Muxed, is_there, listed, muxer_address
-from device_agents.ios.phone import Phone
+from device_agents.ios.phone import BUNDLE, Phone, is_ours
 from device_agents.ios.products import product_of
 from device_agents.ios.versions import REFUSED, developer_way
 from harness.errors import ErrorClass, FarmError
@@ -76,10 +76,11 @@ def attached_of(udid: str, transports: Sequence[str], found: Examined, tunnel: D
     """The entry of a phone that answered."""
     checks = (*_checks(found), *((tunnel,) if tunnel is not None else ()))
     problems = [check for check in checks if check.level == "problem"]
+    advice = [check.advice for check in problems if check.advice]
     state = DeviceState.READY
     if not found["paired"]:
         state = DeviceState.UNAUTHORIZED
-    elif any(_kind(found.get(name)) == "locked_since_boot" for name in ("battery", "image")):
+    elif _kind(found.get("apps")) == "locked_since_boot":
         state = DeviceState.LOCKED_SINCE_BOOT
     elif problems:
         state = DeviceState.NOT_PREPARED
@@ -89,7 +90,7 @@ def attached_of(udid: str, transports: Sequence[str], found: Examined, tunnel: D
         serial=udid,
         transports=(udid,),
         state=state,
-        advice="; ".join(dict.fromkeys(check.advice for check in problems if check.advice)),
+        advice="; ".join(dict.fromkeys(advice)),
         facts=facts_of(found["values"], disk if isinstance(disk, dict) and _kind(disk) is None else None, udid),
         checks=(DeviceCheck("link", "ok", " and ".join(transports)), *checks),
     )
@@ -165,6 +166,7 @@ def _checks(found: Examined) -> Iterator[DeviceCheck]:
     yield _battery(found.get("battery"))
     yield _seen("developer mode", found.get("developer_mode"), "developer_mode", "on", none="this iOS has no switch")
     yield _seen("image", found.get("image"), "image", "mounted")
+    yield _app(found.get("apps"))
 
 
 def _battery(told: Any) -> DeviceCheck:
@@ -176,6 +178,14 @@ def _battery(told: Any) -> DeviceCheck:
         return DeviceCheck("battery", "unknown", level.reason)
     fed = " and external power" if isinstance(external, Measured) and external.value else ""
     return DeviceCheck("battery", "ok", f"{level.value:.0f} %{fed}")
+
+
+def _app(told: Any) -> DeviceCheck:
+    """Whether farm's app is there; a run installs it where it is not."""
+    if not isinstance(told, dict) or _kind(told) is not None:
+        return _unseen("app", told)
+    ours = [f"{name} {app['version']}" for name, app in told.items() if name == BUNDLE or is_ours(app)]
+    return DeviceCheck("app", "ok", ", ".join(ours) if ours else "not installed yet; a run installs it from its .ipa")
 
 
 def _seen(name: str, value: Any, missing: Kind, text: str, *, none: str = "") -> DeviceCheck:

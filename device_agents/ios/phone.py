@@ -28,6 +28,11 @@ ROOT = "farm"
 MODELS, JOBS = f"{ROOT}/models", f"{ROOT}/jobs"
 
 
+def is_ours(app: Mapping[str, str]) -> bool:
+    """Whether an installed app is taken for farm's."""
+    return app.get("executable") in EXECUTABLES
+
+
 class Phone:
     """Args: udid: as the muxer gives it. lab: for the addresses of muxer and tunneld. command: starts the worker."""
 
@@ -62,7 +67,7 @@ class Phone:
     def bundles(self, *, limit_s: float) -> tuple[str, ...]:
         """Installed apps of farm, the one that is used first."""
         apps = self.apps(limit_s=limit_s)
-        ours = [name for name, app in apps.items() if name == self.bundle or app.get("executable") in EXECUTABLES]
+        ours = [name for name, app in apps.items() if name == self.bundle or is_ours(app)]
         return tuple(sorted(ours, key=lambda name: name != self.bundle))
 
     def stat(self, path: str, *, limit_s: float, bundle: str = "") -> Mapping[str, Any] | None:

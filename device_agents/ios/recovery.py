@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from harness.errors import FarmError
 from harness.model import UsbPort
 
 ALIVE_S = 5.0
+PLUG_S = 10.0
 _STEP_S = 15.0
 _EVERY_S = 0.5
 
@@ -48,14 +50,27 @@ class IosRecovery:
             raise ValueError(f"no recovery step {rung!r}")
         deadline = time.monotonic() + limit_s
         try:
-            return steps[rung](deadline) and self._answers_until(deadline)
+            if not (steps[rung](deadline) and self._answers_until(deadline)):
+                return False
         except FarmError:
             # A step that cannot be done is a step that did not help; the next one may.
             return False
+        if rung == "reboot":
+            # A restart unmounts it. What cannot be mounted now is said by the next launch.
+            with contextlib.suppress(FarmError):
+                left = max(_STEP_S, deadline - time.monotonic())
+                self._phone.ask("mount_image", limit_s=left, doing="mounting the developer image")
+        return True
 
     def _restart_client(self, deadline: float) -> bool:
+        """With time for a cable to be plugged in again."""
         self._phone.worker.restart()
-        return any(each.udid == self._phone.udid for each in listed(self._phone.muxer, limit_s=ALIVE_S))
+        until = min(deadline, time.monotonic() + PLUG_S)
+        while not any(each.udid == self._phone.udid for each in listed(self._phone.muxer, limit_s=ALIVE_S)):
+            if time.monotonic() >= until:
+                return False
+            threading.Event().wait(_EVERY_S)
+        return True
 
     def _cycle_power(self, deadline: float) -> bool:
         if self._usb is None:
@@ -64,7 +79,10 @@ class IosRecovery:
         return True
 
     def _reboot(self, deadline: float) -> bool:
-        """Only a phone without a passcode: another one would wait for somebody to unlock it."""
+        """Only a phone without a passcode: another one would wait for somebody to unlock it; and only one that does not
+        answer in time."""
+        if is_alive(self._phone, limit_s=ALIVE_S):
+            return True
         values = self._phone.ask("values", limit_s=ALIVE_S, doing="asking whether it has a passcode")
         if values.get("PasswordProtected") is not False:
             return False

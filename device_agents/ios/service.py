@@ -55,10 +55,10 @@ class PhoneService:
         found["battery"] = await self._tried(self._link.battery())
         found["developer_mode"] = await self._tried(self._link.developer_mode())
         found["image"] = await self._tried(self._link.image_mounted())
-        for name in ("battery", "image"):
-            if _is_locked(found["battery"]) and _is_locked(found[name]):
-                # The battery is told by a phone that is merely locked, too.
-                found[name]["kind"] = "locked_since_boot"
+        found["apps"] = await self._tried(self.apps())
+        if found["apps"].get("kind") == "locked":
+            # A phone that is merely locked tells its apps.
+            found["apps"]["kind"] = "locked_since_boot"
         return found
 
     async def examine_tunnel(self) -> str:
@@ -291,10 +291,6 @@ class PhoneService:
 
     async def pid_of(self, bundle: str) -> int:
         return await (await self._link.developer_services()).pid_of(bundle)
-
-
-def _is_locked(told: Any) -> bool:
-    return isinstance(told, dict) and told.get("kind") in ("locked", "locked_since_boot")
 
 
 def _plain(value: Any) -> Any:

@@ -29,6 +29,12 @@ _BATTERY = (
     "power_state_external",
 )
 _NO_SENSOR = Unavailable("iOS shows this temperature to no one")
+_UNTOLD = {
+    "battery_override": Unavailable("nothing on an iPhone can make up its battery"),
+    "thermal_override": Unavailable("a thermal condition set by Xcode is not told; the app's thermal state shows it"),
+    "screen_on": Unavailable("iOS does not tell it; the app keeps the screen on while it works"),
+    "airplane_mode": Unavailable("iOS does not tell it"),
+}
 _ONLY_APPS = "iOS tells it to apps only"
 
 
@@ -127,6 +133,7 @@ class IosConditions:
             "power_saver": self._look.readings(limit_s=limit_s)["power_saver"],
             "storage_free_mb": self._storage(limit_s),
             "uptime_s": self._uptime(limit_s),
+            **_UNTOLD,
         }
         return Conditions(readings)
 

@@ -83,8 +83,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001
             # Whatever the library raised is an answer.
             kind = self._service.kind_of(error)
-            text = str(error) or type(error).__name__
-            self._send({"id": number, "failed": {"kind": kind, "text": _named(kind, error, text)}})
+            self._send({"id": number, "failed": {"kind": kind, "text": _named(kind, error)}})
         else:
             self._send({"id": number, "done": done})
         finally:
@@ -119,16 +118,16 @@ def _now_and_then(tell: Tell) -> Tell:
     return told
 
 
-def _named(kind: Kind, error: Exception, text: str) -> str:
+def _named(kind: Kind, error: Exception) -> str:
     """The text of a failure; of a defect also where it came from."""
     if kind != "defect":
-        return text
+        return str(error)
     frames = []
     trace = error.__traceback__
     while trace is not None:
         frames.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
         trace = trace.tb_next
-    return f"{type(error).__name__}: {text} (in {' > '.join(frames[-4:])})"
+    return f"{type(error).__name__}: {error} (in {' > '.join(frames[-4:])})"
 
 
 def run(make: Callable[[Mapping[str, Any]], Service], argv: list[str]) -> None:

@@ -16,6 +16,7 @@ from device_agents.ios.agent import IosAgent
 from device_agents.ios.phone import Phone
 from device_agents.local.agent import LocalAgent, discover_local
 from harness.model import AdbEndpoint, Attached, DeviceState, Lab, Platform
+from tests.contract.helpers import wait_until
 from tests.contract.iphones import app
 from tests.lab.conftest import RunningLab, start_lab, virtual_lab
 from tests.lab.iphone_lab import Running, iphones
@@ -87,6 +88,9 @@ def bare_ios_agent(
     agent = IosAgent(Attached(Platform.IOS, udid, (udid,), DeviceState.READY, "", None), lab)
     agent._phone.ask("pair", limit_s=30)
     yield agent
+    iphone_lab.order("plug")
+    assert wait_until(lambda: agent.alive(limit_s=5))
+    agent._phone.ask("remove", area="media", path="farm", limit_s=30)
     agent.close()
     iphone_lab.order("no_app")
 

@@ -39,7 +39,7 @@ def test_ready_phone(iphone_lab: Running) -> None:
     assert facts.identity == iphone_lab.phone().udid and facts.os_version == iphone_lab.phone().ios
     assert facts.storage_free_bytes and facts.ram_bytes and facts.abis
     assert {check.name: check.level for check in found.checks} == dict.fromkeys(
-        ("link", "pairing", "battery", "developer mode", "image", "tunnel"), "ok"
+        ("link", "pairing", "battery", "developer mode", "image", "app", "tunnel"), "ok"
     )
 
 
@@ -80,6 +80,8 @@ def test_phone_that_nobody_has_unlocked_since_its_start(iphone_lab: Running) -> 
         assert wait_until(lambda: the_one(iphone_lab).state is DeviceState.LOCKED_SINCE_BOOT, limit_s=40)
     finally:
         iphone_lab.order("locked_since_boot", on=False)
+        # A restart unmounts it.
+        iphone_lab.order("no_image", on=False)
     assert wait_until(lambda: the_one(iphone_lab).state is DeviceState.READY, limit_s=40)
 
 

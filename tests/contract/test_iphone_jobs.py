@@ -184,9 +184,17 @@ def test_run_goes_on_through_a_cut(ios_agent: IosAgent, iphone_lab: Running, tmp
     else:
         iphone_lab.order(harm)
     if harm == "unplug":
-        with pytest.raises(FarmError) as raised:
-            ios_agent.jobs.poll(handle, limit_s=10, wait_s=3)
-        assert raised.value.error_class is ErrorClass.DEVICE_LOST
+        classes: list[ErrorClass] = []
+
+        def is_away() -> bool:
+            try:
+                ios_agent.jobs.poll(handle, limit_s=10, wait_s=1)
+            except FarmError as error:
+                classes.append(error.error_class)
+            return bool(classes)
+
+        assert wait_until(is_away, limit_s=30)
+        assert classes == [ErrorClass.DEVICE_LOST]
         iphone_lab.order("plug")
     output = collected_through_outages(ios_agent, handle, tmp_path / "out")
     assert (output.exit_code, output.signal) == (0, None)

@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import uuid
-import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -64,16 +63,6 @@ def app(folder: Path) -> Path:
     info = {"CFBundleIdentifier": BUNDLE, "CFBundleExecutable": "FarmRunner", "CFBundleVersion": "1"}
     (made / "Info.plist").write_bytes(plistlib.dumps(info))
     return made
-
-
-def package(folder: Path) -> Path:
-    """The app as .ipa."""
-    made = app(folder / "Payload")
-    target = folder / "FarmRunner.ipa"
-    with zipfile.ZipFile(target, "w") as archive:
-        for file in sorted(made.iterdir()):
-            archive.write(file, file.relative_to(folder))
-    return target
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import plistlib
 import signal
 import time
@@ -281,7 +282,8 @@ def test_an_app_over_its_limit_is_killed_by_the_phone_itself(tmp_path: Path) -> 
         run(work)
 
 
-def test_an_app_lives_on_without_its_cable_and_dies_with_its_lab(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_an_app_lives_on_without_its_cable_and_dies_with_its_lab(tmp_path: Path, end: signal.Signals) -> None:
     app = package(tmp_path / "runner.ipa")
     with iphones(tmp_path, IphoneWish("iphone-14@16", apps=(app,))) as running:
 
@@ -299,6 +301,7 @@ def test_an_app_lives_on_without_its_cable_and_dies_with_its_lab(tmp_path: Path)
             return pid
 
         pid = asyncio.run(asyncio.wait_for(work(), 60))
+        os.kill(running.info.pid, end)
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.02)

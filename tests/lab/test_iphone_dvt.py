@@ -227,8 +227,8 @@ def test_samples_come_at_the_pace_that_was_asked_for(tmp_path: Path) -> None:
                 if len(records) == 5:
                     break
         ticks = [record["EndMachAbsTime"] for record in records]
-        gaps_s = [(b - a) * NUMERATOR / DENOMINATOR / 1e9 for a, b in pairwise(ticks)]
-        assert all(gap >= 0.095 for gap in gaps_s)
+        # One that comes late makes no other one late: single gaps say nothing.
+        assert (ticks[-1] - ticks[0]) * NUMERATOR / DENOMINATOR / 1e9 >= 4 * 0.1 - 0.01
         assert [record["StartMachAbsTime"] for record in records[1:]] == ticks[:-1]
 
     on(tmp_path, check)

@@ -213,6 +213,8 @@ class _Discovery:
         self._handshake = handshake
         self._received: dict[int, bytes] = {}
         self._opened: set[int] = set()
+        self._begun: set[int] = set()
+        self._told = False
 
     async def serve(self) -> None:
         """Until the client goes.
@@ -248,10 +250,20 @@ class _Discovery:
         self._received[frame.stream] = received
 
     async def _answer(self, stream: int, wrapper: xpc.Wrapper) -> None:
+        """Every step of a client's opening is answered on its stream; some clients wait for that before the next."""
         if stream == _ROOT and wrapper.value == {}:
             await self._say(_ROOT, xpc.Wrapper(xpc.Flags.ALWAYS, value={}))
+        elif stream == _ROOT and wrapper.flags & xpc.Flags.OPENED:
+            await self._say(_ROOT, xpc.Wrapper(xpc.Flags.ALWAYS | xpc.Flags.OPENED))
+            await self._opened_by(_ROOT)
         elif stream == _REPLIES and wrapper.flags & xpc.Flags.HANDSHAKE:
             await self._say(_REPLIES, xpc.Wrapper(xpc.Flags.ALWAYS | xpc.Flags.HANDSHAKE))
+            await self._opened_by(_REPLIES)
+
+    async def _opened_by(self, stream: int) -> None:
+        self._begun.add(stream)
+        if self._begun == {_ROOT, _REPLIES} and not self._told:
+            self._told = True
             # The phone tells this whether or not the client tells anything about itself.
             await self._say(_ROOT, xpc.Wrapper(xpc.Flags.ALWAYS | xpc.Flags.DATA, number=2, value=self._handshake()))
 

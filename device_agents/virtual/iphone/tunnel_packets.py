@@ -14,7 +14,7 @@ _TCP = 6
 _HOPS = 64
 _IP = struct.Struct(">IHBB16s16s")
 _HEAD = struct.Struct(">HHIIHHHH")
-_MSS_OPTION, _SCALE_OPTION, _END_OPTION, _NO_OPTION = 2, 3, 0, 1
+_END_OPTION, _NO_OPTION, _MSS_OPTION, _SCALE_OPTION = 0, 1, 2, 3
 _DEFAULT_MSS = 1220
 _LARGEST_SCALE = 14
 
@@ -25,11 +25,7 @@ class PacketError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One TCP segment.
-
-    Args:
-        mss: the option of that name, 0 without one. scale: that of the window (RFC 7323), None without one.
-    """
+    """One TCP segment. `mss`, `scale`: the options of those names (RFC 9293, RFC 7323), 0 and None without one."""
 
     source: bytes
     target: bytes
@@ -40,8 +36,8 @@ class Segment:
     flags: int
     window: int
     mss: int = 0
-    data: bytes = b""
     scale: int | None = None
+    data: bytes = b""
 
     @property
     def largest(self) -> int:
@@ -71,7 +67,7 @@ def checksum(source: bytes, target: bytes, body: bytes) -> int:
 def pack(segment: Segment) -> bytes:
     options = struct.pack(">BBH", _MSS_OPTION, 4, segment.mss) if segment.mss else b""
     if segment.scale is not None:
-        options += bytes((_NO_OPTION, _SCALE_OPTION, 3, segment.scale))
+        options += struct.pack(">BBBB", _NO_OPTION, _SCALE_OPTION, 3, segment.scale)
     head = _HEAD.pack(
         segment.source_port,
         segment.target_port,
@@ -99,8 +95,7 @@ def parse(packet: bytes) -> Segment | None:
     if not _HEAD.size <= head_bytes <= len(body):
         return None
     options = _options(body[_HEAD.size : head_bytes])
-    mss, scale = options.get(_MSS_OPTION, b""), options.get(_SCALE_OPTION, b"")
-    flags, data = bits & 0x3F, body[head_bytes:]
+    mss, scale = options.get(_MSS_OPTION, b""), options.get(_SCALE_OPTION)
     return Segment(
         source,
         target,
@@ -108,25 +103,25 @@ def parse(packet: bytes) -> Segment | None:
         target_port,
         sequence,
         acknowledged,
-        flags,
+        bits & 0x3F,
         window,
         int.from_bytes(mss, "big") if len(mss) == 2 else 0,
-        data,
-        min(scale[0], _LARGEST_SCALE) if len(scale) == 1 else None,
+        min(scale[0], _LARGEST_SCALE) if scale else None,
+        body[head_bytes:],
     )
 
 
-def _options(options: bytes) -> dict[int, bytes]:
-    """What each option says, up to the first that is damaged."""
+def _options(data: bytes) -> dict[int, bytes]:
+    """The options by kind, up to the first that cannot be."""
     found: dict[int, bytes] = {}
     at = 0
-    while at < len(options) and options[at] != _END_OPTION:
-        if options[at] == _NO_OPTION:
+    while at < len(data) and data[at] != _END_OPTION:
+        if data[at] == _NO_OPTION:
             at += 1
             continue
-        length = options[at + 1] if at + 1 < len(options) else 0
-        if length < 2 or at + length > len(options):
+        length = data[at + 1] if at + 1 < len(data) else 0
+        if length < 2 or at + length > len(data):
             break
-        found.setdefault(options[at], options[at + 2 : at + length])
+        found[data[at]] = data[at + 2 : at + length]
         at += length
     return found

@@ -16,7 +16,9 @@ from device_agents.virtual.iphone.tunnel_packets import ACK, FIN, PSH, RST, SYN,
 _MODULUS = 1 << 32
 _HALF = 1 << 31
 _WINDOW = 0xFFFF
-_SCALE = 3
+_SCALE = 2
+"""Not 0, which some clients take for no answer to the option: then their own windows, scaled, do not fit."""
+
 _KEPT_BYTES = 1 << 18
 _AGAIN_S = 0.4
 _TRIES = 25
@@ -66,10 +68,9 @@ class TcpConnection:
         self._largest = min(opening.largest, mss)
         self._frame = reset(opening)
         self._next_in = (opening.sequence + 1) % _MODULUS
-        # Windows are scaled when both offer it; the client breaks off where its own may not be larger than 16 bits.
-        self._scale = None if opening.scale is None else _SCALE
-        self._shift = opening.scale or 0
         self._window = opening.window
+        self._shift = opening.scale or 0
+        self._scale = None if opening.scale is None else _SCALE
         self._first = secrets.randbelow(_MODULUS)
         self._acked = self._next = 0
         self._furthest = 1
@@ -81,7 +82,7 @@ class TcpConnection:
         self._room = asyncio.Event()
         self._room.set()
         self.ended = asyncio.Event()
-        self._emit(SYN | ACK, 0, mss=mss)
+        self._answer_opening()
         self._next = 1
         self._watch()
 
@@ -116,7 +117,7 @@ class TcpConnection:
         if segment.flags & RST:
             self.abort(tell=False)
         elif segment.flags & SYN:
-            self._emit(SYN | ACK, 0, mss=self._mss)
+            self._answer_opening()
         elif segment.flags & ACK:
             self._take_acknowledgement(segment)
             if segment.data or segment.flags & FIN:
@@ -173,17 +174,21 @@ class TcpConnection:
         if self._timer is None:
             self._watch()
 
-    def _emit(self, flags: int, position: int, *, mss: int = 0, data: bytes = b"") -> None:
+    def _answer_opening(self) -> None:
+        self._emit(SYN | ACK, 0, mss=self._mss, scale=self._scale)
+
+    def _emit(self, flags: int, position: int, *, mss: int = 0, scale: int | None = None, data: bytes = b"") -> None:
+        window = max(0, _WINDOW - self._backlog())
         self._send(
             replace(
                 self._frame,
                 sequence=(self._first + position) % _MODULUS,
                 acknowledged=self._next_in,
                 flags=flags,
-                window=max(0, _WINDOW - self._backlog()) >> (0 if flags & SYN or self._scale is None else self._scale),
+                window=window if flags & SYN else window >> (self._scale or 0),
                 mss=mss,
+                scale=scale,
                 data=data,
-                scale=self._scale if flags & SYN else None,
             )
         )
 
@@ -203,7 +208,7 @@ class TcpConnection:
             self.abort()
             return
         if self._acked == 0:
-            self._emit(SYN | ACK, 0, mss=self._mss)
+            self._answer_opening()
         else:
             self._next = self._acked
             self._output()

@@ -26,6 +26,7 @@ class Flags(IntFlag):
 
     ALWAYS = 0x1
     DATA = 0x100
+    OPENED = 0x200
     WANTS_REPLY = 0x10000
     REPLY = 0x20000
     HANDSHAKE = 0x400000
