@@ -48,11 +48,14 @@ class AppLook:
         self._phone = phone
         self._clock = clock
         self._at = -RECENT_S
+        self._bundle = ""
         self._readings: Mapping[str, Reading] = {}
 
     def readings(self, *, limit_s: float) -> Mapping[str, Reading]:
         """thermal_status, memory_available_mb and power_saver: each read, or unavailable with the reason."""
-        if self._clock() - self._at > RECENT_S:
+        # Another app may have come, or been installed, a moment ago: that there was none does not stand for now.
+        if self._bundle != self._phone.bundle or self._clock() - self._at > RECENT_S:
+            self._bundle = ""
             self._readings = self._look(limit_s)
             self._at = self._clock()
         return self._readings
@@ -62,6 +65,7 @@ class AppLook:
             bundles = self._phone.bundles(limit_s=limit_s)
             if self._phone.bundle not in bundles:
                 return _none(f"{_ONLY_APPS}, and farm's is not installed yet")
+            self._bundle = self._phone.bundle
             if self._phone.ask("pid_of", bundle=self._phone.bundle, limit_s=limit_s, doing="looking for the app"):
                 return _none(f"{_ONLY_APPS}, and farm's is at work")
             return readings_of(probe(self._phone, limit_s=limit_s))

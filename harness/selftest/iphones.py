@@ -213,12 +213,12 @@ def throttle(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> lis
         after = {**trials.AS_FOUND, "temperature_c": trials.COOL_C, "ambient_c": room}
         with task.phones.changed([device], begin, after):
             runs = bench.run([device], {"throttle": work}, native=True)[device.id]
-        found += trials.with_truth(("thermal_state_s",), device, task, runs, "throttle", _state)
+        found += trials.with_truth(("thermal_state_s",), device, task, runs, "throttle", judge_state)
         found += trials.with_truth(trials.THROTTLE, device, task, runs, "throttle", trials.judge_throttle)
     return found
 
 
-def _state(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:
+def judge_state(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:
     """When the stored thermal status first rose, against the truth."""
     del handle
     run = runs["throttle"]

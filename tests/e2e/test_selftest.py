@@ -13,11 +13,14 @@ from harness.artifacts.binaries import host_abi
 from harness.cli.main import Context
 from harness.cli.selftest import KIND, selftest
 from harness.selftest import native
+from harness.selftest.iphones import FATES
 from harness.store import Store
 from harness.supply import calibration
-from tests.lab.conftest import RunningLab
+from tests.lab.conftest import RunningLab, StartLab
 
 pytestmark = pytest.mark.skipif(calibration.compiler_for(host_abi()) is None, reason="no C compiler on this machine")
+
+IPHONE = "iphone-15-pro"
 
 BY_THE_CLOCK_OF_THE_HOST = {
     "itl_asked",
@@ -92,6 +95,30 @@ def test_a_runner_that_takes_the_last_of_a_phones_memory_is_ended_and_named(tmp_
     assert {check["device"] for check in checks} == {phone.id for phone in lab.info.phones}
     assert all(check["ok"] for check in checks), checks
     assert all("MB" in check["note"] for check in checks), "how much was left is told"
+
+
+def test_an_iphone_is_held_against_its_truth_beside_an_android_phone(tmp_path: Path, start_lab: StartLab) -> None:
+    lab = start_lab("pixel-8-pro", IPHONE)
+    done = run(tmp_path, "--lab", lab.lab.name, "--checks", "clock_map,low_memory,native", "--json")
+    checks = checks_of(done)
+    of_iphone = {check["check"]: check for check in checks if check["device"] == IPHONE}
+    assert of_iphone.keys() >= {"clock_map", "native_footprint_mb", "native_itl_ms_p99", *native.DEATHS}
+    assert "low_memory" not in of_iphone, "it does not apply"
+    assert {check["check"] for check in checks if check["device"] == "pixel-8-pro"} >= {"low_memory", "clock_map"}
+    failed = [check for check in checks if not check["ok"] and check["check"] not in BY_THE_CLOCK_OF_THE_HOST]
+    assert not [
+        check
+        for check in failed
+        if check["check"] not in OF_ONE_MOMENT or not abs(check["error"] or 1e9) <= ONE_LOSS_MS
+    ]
+
+
+def test_what_ios_ends_an_app_for_is_named(tmp_path: Path, start_lab: StartLab) -> None:
+    lab = start_lab(IPHONE)
+    checks = checks_of(run(tmp_path, "--lab", lab.lab.name, "--checks", "gate,ios_deaths,observer", "--json"))
+    assert {check["check"] for check in checks if check["ok"]} == {"gate_cool", "gate_hot", *FATES}
+    (other,) = (check for check in checks if not check["ok"])
+    assert (other["check"], other["note"][:8]) == ("observer", "not run:"), "asked for, and of no device here"
 
 
 def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:

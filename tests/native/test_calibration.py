@@ -75,6 +75,15 @@ def test_it_is_ready_and_done_with_tokens_when_it_was_asked_to(runner: Calibrate
     assert own["prefill_ns"] + own["decode_ns"] + truth["between_ns"] == ends[-1] - truth["first_begun_ns"]
 
 
+def test_work_takes_cpu_time_in_place_of_waiting(runner: Calibrated) -> None:
+    before = os.times().children_user
+    truth = truth_of(runner.run({"work_ms": 20}))
+    gaps = [later - earlier for earlier, later in itertools.pairwise(truth["taken_ns"])]
+    # What it worked is time that passed, and more of it on a busy machine.
+    assert len(gaps) == TOKENS - 1 and min(gaps) >= 20e6
+    assert os.times().children_user - before >= 0.9 * 0.02 * len(gaps)
+
+
 def test_the_truth_is_no_part_of_what_the_events_say(runner: Calibrated) -> None:
     out = runner.run({"intervals_ms": [1]})
     whole, without = read(out), read(out[: out.rindex(b'{"event":"truth"')])
@@ -128,6 +137,7 @@ def test_garbage_stands_after_whole_events(runner: Calibrated) -> None:
         ("[]", "object"),
         ({"intervals_ms": []}, "intervals_ms"),
         ({"load_ms": -1}, "load_ms"),
+        ({"work_ms": "much"}, "work_ms"),
         ({"load_ms": 1e12}, "load_ms"),
         ({"anon_bytes": 1.5}, "anon_bytes"),
         ({"map_model": 1}, "map_model"),

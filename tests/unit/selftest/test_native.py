@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from android_runner.native_calibration import SCRIPT, NativeCalibration
 from harness.errors import ErrorClass, Permanent
-from harness.model import ErrorInfo, Measured, Reading, Step, Unavailable
+from harness.model import ErrorInfo, Measured, Platform, Reading, Step, Unavailable
 from harness.selftest import native
 from harness.selftest.checks import Check, was_run
 from harness.selftest.runs import Seen
@@ -170,7 +170,7 @@ def test_every_run_has_a_script_of_its_own() -> None:
 @pytest.mark.parametrize("abi", ["riscv64", "armeabi-v7a"])
 def test_a_phone_of_another_type_is_told_that_nothing_is_built_for_it(abi: str) -> None:
     with pytest.raises(Permanent, match=abi) as caught:
-        calibration.build_native(abi)
+        calibration.build_native(Platform.ANDROID, abi)
     assert caught.value.error_class is ErrorClass.RUNNER_MISSING
 
 
