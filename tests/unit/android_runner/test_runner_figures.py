@@ -14,6 +14,7 @@ import pytest
 from android_runner.base import Figures, Problem
 from android_runner.classify import bad_end
 from android_runner.runner_errors import ERRORS
+from android_runner.runner_events import CONTRACT
 from android_runner.runner_figures import figures_of
 from harness.errors import ErrorClass
 from harness.model import Measured, Reading, Unavailable
@@ -282,7 +283,7 @@ def test_another_major_version_is_refused(version: object, read: bool) -> None:
     if read:
         assert found.problem is None
     else:
-        unmeasured(found, ErrorClass.RUNNER_INVALID, "farm speaks 1.0")
+        unmeasured(found, ErrorClass.RUNNER_INVALID, f"farm speaks {CONTRACT}")
 
 
 def test_what_a_later_version_adds_is_passed_over() -> None:
