@@ -230,7 +230,9 @@ def _deploy(state: Attempt, there: Survey) -> tuple[Deployed, Deployed]:
             }
             return done
 
-        # The runner first: where it is an app, the models lie in its folder.
+        if state.case.platform is not Platform.IOS:
+            return ensure(artifacts[0]), ensure(artifacts[1])
+        # Models lie in the app's folder.
         runner = ensure(artifacts[1])
         return ensure(artifacts[0]), runner
 

@@ -16,6 +16,13 @@ def own_port_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports_off, "cache_dir", lambda: tmp_path / "port-notes")
 
 
+@pytest.fixture(autouse=True)
+def own_muxer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole command sees the iPhones that it is told of: the tests of a lab's services name theirs for the process."""
+    if not {"lab", "contract"} & set(request.path.parts):
+        monkeypatch.delenv("USBMUXD_SOCKET_ADDRESS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def captures() -> Path:
     """Folder of real phone outputs: FARM_CAPTURES, else `shared/captures` beside the checkout."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import shlex
@@ -198,7 +199,8 @@ def test_one_run_measures_both_and_one_table_holds_them(
         assert overhead, row["provenance"]["reported"]
         phases = ("started", "ready", *(() if row["workload"] == "bench" else ("requested", "answered")), "ended")
         at = [row["provenance"]["stamps"][name] for name in phases]
-        assert at == sorted(at), row["provenance"]["stamps"]
+        # Those of the phone come in steps of 10 ms.
+        assert all(later >= earlier - 0.02 for earlier, later in itertools.pairwise(at)), row["provenance"]["stamps"]
     page = (tmp_path / "report" / "flagship.html").read_text(encoding="utf-8")
     assert "tiny-gguf" in page and "tiny-pte" in page
 
