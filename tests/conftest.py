@@ -18,8 +18,8 @@ def own_port_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def own_muxer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole command sees the iPhones that it is told of: the tests of a lab's services name theirs for the process."""
-    if not {"lab", "contract"} & set(request.path.parts):
+    """A whole command sees the iPhones that it is told of: tests of a lab's services name theirs for the process."""
+    if request.path.parent.name not in {"lab", "contract"}:
         monkeypatch.delenv("USBMUXD_SOCKET_ADDRESS", raising=False)
 
 
