@@ -79,9 +79,24 @@ def through_outages(state: Attempt, ask: Callable[[], T]) -> T:
             context.reporter.activity(Activity(state.case.device_id, state.case, state.step, note=lost.message))
             if time.monotonic() > give_up:
                 # A device that answers a shell and still not this question is not helped by a third ladder.
-                if not recoveries or not context.recover(lost):
+                if not recoveries:
                     raise
+                if not context.recover(lost):
+                    raise _gone(lost) from lost
                 recoveries -= 1
                 give_up = time.monotonic() + LINK_PATIENCE_S
             elif context.cancel.wait(RETRY_S):
                 raise Cancelled from lost
+
+
+def _gone(lost: Transient) -> Transient:
+    """A device that stays away is lost, whatever its link was called on the way out."""
+    if lost.error_class is not ErrorClass.DEVICE_OFFLINE:
+        return lost
+    return Transient(
+        f"{lost.message}; it stays away",
+        error_class=ErrorClass.DEVICE_LOST,
+        advice=lost.advice,
+        device=lost.device,
+        step=lost.step,
+    )
