@@ -341,8 +341,9 @@ def test_the_muxer_outlives_bytes_that_are_no_message(pair: Running, sent: bytes
         host, port = pair.info.usbmux.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(sent)
-        writer.write_eof()
-        with contextlib.suppress(ConnectionResetError):
+        # It hangs up on what is no message, and may have done so before this end is done.
+        with contextlib.suppress(OSError):
+            writer.write_eof()
             await reader.read()
         writer.close()
         assert len(await list_devices(usbmux_address=pair.info.usbmux)) == 2

@@ -123,7 +123,8 @@ static cores_t noted(long tid) {
     return read_file(path, text, sizeof text) > 0 ? strtoull(text, NULL, 16) : 0;
 }
 
-static void note(long tid, cores_t asked) {
+/* `only_new`: what the thread noted itself stays. */
+static void note(long tid, cores_t asked, int only_new) {
     char path[64], temporary[80], text[32];
     snprintf(path, sizeof path, STATE "affinity/%ld", tid);
     snprintf(temporary, sizeof temporary, STATE "affinity/.%ld.%ld", tid, kernel(SYS_gettid, 0, 0, NULL, 0));
@@ -132,7 +133,7 @@ static void note(long tid, cores_t asked) {
     int size = snprintf(text, sizeof text, "%llx\n", asked);
     int whole = write(fd, text, (size_t)size) == size;
     close(fd);
-    if (!whole || rename(temporary, path) != 0) unlink(temporary);
+    if (!whole || (only_new ? link(temporary, path) : rename(temporary, path)) != 0 || only_new) unlink(temporary);
 }
 
 /* A number from the lines of a status file. */
@@ -159,7 +160,18 @@ static cores_t inherited(long tid) {
 static cores_t before_fork;
 static void on_fork(void) { before_fork = inherited(kernel(SYS_gettid, 0, 0, NULL, 0)); }
 static void after_fork(void) {
-    if (before_fork) note(kernel(SYS_getpid, 0, 0, NULL, 0), before_fork);
+    if (before_fork) note(kernel(SYS_getpid, 0, 0, NULL, 0), before_fork, 0);
+}
+
+/* Noted by the parent too: it may be gone, and somebody ask, before the child has run at all. */
+pid_t fork(void) {
+    static pid_t (*next)(void);
+    if (!next) next = (pid_t (*)(void))dlsym(RTLD_NEXT, "fork");
+    pid_t child = next();
+    int error = errno;
+    if (child > 0 && before_fork) note(child, before_fork, 1);
+    errno = error;
+    return child;
 }
 
 /* One that was started without fork(3) is told by its parent. */
@@ -167,7 +179,7 @@ __attribute__((constructor)) static void begin(void) {
     long me = kernel(SYS_getpid, 0, 0, NULL, 0);
     if (me > 1 && !noted(me)) {
         cores_t asked = inherited(me);
-        if (asked) note(me, asked);
+        if (asked) note(me, asked, 0);
     }
     pthread_atfork(on_fork, NULL, after_fork);
 }
@@ -190,7 +202,7 @@ static int set_affinity(pid_t pid, size_t size, const cpu_set_t *mask) {
         used++;
     }
     int done = (int)kernel(SYS_sched_setaffinity, pid, sizeof real, &real, 0);
-    if (done == 0) note(pid ? pid : kernel(SYS_gettid, 0, 0, NULL, 0), asked);
+    if (done == 0) note(pid ? pid : kernel(SYS_gettid, 0, 0, NULL, 0), asked, 0);
     return done;
 }
 
