@@ -10,7 +10,8 @@ run: $(VENV)/.core
 
 test: $(VENV)/.dev
 	@sh tests/prepare.sh
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@rm -f .pytest_cache/v/cache/lastfailed
+	@$(BIN)/python -m pytest -n 4 --dist worksteal || sh tests/again.sh $(BIN)/python
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

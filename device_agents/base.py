@@ -69,6 +69,14 @@ class Survey:
 
 
 class Files(Protocol):
+    """Where models and runners lie.
+
+    `in_apps`: a runner is an app that is installed, models lie in its folder, and a new app compiles its shaders at its
+    first load.
+    """
+
+    in_apps: bool
+
     def survey(self, artifacts: Sequence[Artifact], *, limit_s: float) -> Survey:
         """What a deploy would push now, and the free space."""
 

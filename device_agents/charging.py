@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 from device_agents import power
 from device_agents.base import DeviceAgent, JobHandle, JobSpec, Sampling
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
-from harness.model import Measured, Reading, Trace, Unavailable, UsbPort
+from harness.model import Measured, Platform, Reading, Trace, Unavailable, UsbPort
 
 ReadPower = Callable[[float], Reading]
 """Asks the phone within a limit in seconds whether external power is attached: 1 or 0, or unavailable.
@@ -155,7 +155,7 @@ class WifiCharging:
         self._read = read_power
 
     def impossible(self) -> str:
-        return "its power is not in farm's hands: unplug it by hand, adb over Wi-Fi goes on"
+        return "its power is not in farm's hands: unplug it by hand, the link over Wi-Fi goes on"
 
     def off(self, *, limit_s: float, away_s: float = AWAY_S) -> PowerCut:
         reading = self._read(limit_s)
@@ -165,7 +165,7 @@ class WifiCharging:
         raise Permanent(
             f"the phone is not off external power: {seen}",
             error_class=ErrorClass.SETTING_DENIED,
-            advice="unplug it; adb over Wi-Fi goes on",
+            advice="unplug it; the link over Wi-Fi goes on",
         )
 
     def on(self, *, limit_s: float) -> None:
@@ -193,17 +193,18 @@ def reader(agent: DeviceAgent) -> ReadPower:
 
 
 def charging_control(
-    agent: DeviceAgent, *, tcp: bool, usb: UsbPort | None, run: power.Run | None = None
+    agent: DeviceAgent, *, usb: UsbPort | None, run: power.Run | None = None
 ) -> ChargingControl | None:
-    """How a phone comes off its power: its hub port, else by hand while adb goes over the network; None: not at all.
+    """How a phone comes off its power: its hub port, else by hand while Wi-Fi carries the link; None: not at all.
 
     Args:
-        agent: of the phone. tcp: whether adb reaches it over the network.
-        usb: the hub port that the inventory names for it. run: runs uhubctl; None: the one that is installed.
+        agent: of the phone.
+        usb: the hub port that the inventory names for it; of no use for an iPhone, which keeps no record of its own
+            while its link is away with the cable. run: runs uhubctl; None: the one that is installed.
     """
-    if usb is not None:
+    if usb is not None and agent.attached.platform is not Platform.IOS:
         return HubCharging(usb, reader(agent), run=run)
-    return WifiCharging(reader(agent)) if tcp else None
+    return WifiCharging(reader(agent)) if agent.attached.over_network else None
 
 
 # --- proof ------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Whether energy can be measured on a phone, in the same words for `farm plan` and `farm doctor`. Pure.
 
 Energy needs a phone that really discharges for half an hour, and a gauge that tells what flows. A cable that carries
-adb also carries power, so it takes a hub port that can be switched off (the run goes on without adb meanwhile), or adb
-over Wi-Fi with nothing plugged in.
+adb or usbmux also carries power, so it takes Wi-Fi with nothing plugged in, or, on Android, a hub port that can be
+switched off (the run goes on without adb meanwhile; an iPhone keeps no record of its own while its link is away).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def energy_outlook(
     *,
     platform: Platform,
     kind: DeviceKind,
-    tcp: bool,
+    over_network: bool,
     usb: UsbPort | None = None,
     proven: bool | None = None,
     external: Reading | None = None,
@@ -41,7 +41,7 @@ def energy_outlook(
 
     Args:
         platform, kind: of the device.
-        tcp: whether adb reaches it over the network (its serial is an address).
+        over_network: whether it is reached without a cable.
         usb: the hub port that the inventory names for it.
         proven: whether that port was shown by the phone's own reading to cut its power; None: not tried.
         external: the phone's own reading now (power_state_external, 1 or 0); None: not asked.
@@ -50,28 +50,34 @@ def energy_outlook(
     """
     if workload is not None and workload is not WorkloadKind.BATTERY:
         return EnergyOutlook(False, f"{workload.value} workloads are too short for a fuel gauge: use kind battery")
-    if platform is not Platform.ANDROID or kind is DeviceKind.HOST:
-        return EnergyOutlook(False, f"farm reads no fuel gauge on platform {platform.value}")
+    if platform is Platform.LOCAL or kind is DeviceKind.HOST:
+        return EnergyOutlook(False, "this machine has no fuel gauge that farm reads")
     blind = _blind(gauge)
     if blind:
         return EnergyOutlook(False, blind)
+    if platform is Platform.IOS:
+        usb = None
     if usb is not None and proven is not False:
         port = f"port {usb.port} of hub {usb.hub}"
-        alone = "" if tcp else ", which goes on without adb until the port is on again"
+        alone = "" if over_network else ", which goes on without adb until the port is on again"
         note = "" if proven else "; not proven yet: farm doctor --prove-power"
         return EnergyOutlook(True, f"{port} can be switched off for the run{alone}{note}", "hub")
     pretends = f"port {usb.port} of hub {usb.hub} does not cut its power; " if usb is not None else ""
-    if not tcp:
-        return EnergyOutlook(
-            False,
-            f"{pretends}the cable that carries adb feeds the phone: connect it with adb over Wi-Fi and unplug it, or "
-            "name a port of a hub that switches power (`usb` of the device)",
-        )
+    if not over_network:
+        return EnergyOutlook(False, pretends + _FED[platform])
     if isinstance(external, Measured) and external.value:
-        return EnergyOutlook(False, f"{pretends}the phone is on external power: unplug it; adb reaches it over Wi-Fi")
+        return EnergyOutlook(False, f"{pretends}the phone is on external power: unplug it; Wi-Fi reaches it")
     if isinstance(external, Measured):
         return EnergyOutlook(True, f"{pretends}the phone is off external power and reached over Wi-Fi", "wifi")
     return EnergyOutlook(True, f"{pretends}the phone is reached over Wi-Fi: leave it unplugged", "wifi")
+
+
+_FED = {
+    Platform.ANDROID: "the cable that carries adb feeds the phone: connect it with adb over Wi-Fi and unplug it, or "
+    "name a port of a hub that switches power (`usb` of the device)",
+    Platform.IOS: "the cable that carries usbmux feeds the phone: let it be reached over Wi-Fi (Finder: show this "
+    "iPhone when on Wi-Fi) and unplug it",
+}
 
 
 def _blind(gauge: GaugeCalibration | None) -> str:

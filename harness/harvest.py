@@ -21,7 +21,7 @@ from harness.attempt import Attempt, reading_json
 from harness.death import classify_death
 from harness.energy_step import learn_gauge
 from harness.errors import ErrorClass, Permanent, Transient
-from harness.model import CaseResult, Measured, Platform, Reading, Step, Unavailable
+from harness.model import CaseResult, Measured, Reading, Step, Unavailable
 
 LOG_TAIL_BYTES = 8_000
 
@@ -48,8 +48,7 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     state.traces = context.parse_samples(samples)
     state.provenance |= {
         "boot_id": output.boot_id,
-        "stamps": dict(output.stamps),
-        **_process(state.case.platform, samples),
+        **_process(context.agent.files.in_apps, samples),
     }
     figures = context.adapter.parse(request, run)
     state.provenance["reported"] = dict(figures.reported)
@@ -84,9 +83,9 @@ def figures(state: Attempt, request: RunRequest, output: JobOutput) -> CaseResul
     return state.result(metrics, figures.itl_ms)
 
 
-def _process(platform: Platform, samples: bytes) -> dict[str, Any]:
+def _process(in_app: bool, samples: bytes) -> dict[str, Any]:
     """What kind of process it was, and the system's own account of its memory."""
-    if platform is Platform.IOS:
+    if in_app:
         told = {"unavailable": "iOS gives no account of a process beside its footprint"}
         return {"process": "an app in front, launched by the developer services", "meminfo": told}
     return {"process": "started from a shell, not from an app", "meminfo": sampled_meminfo(samples)}

@@ -25,7 +25,7 @@ from harness.death import classify_death
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.events import Activity
 from harness.harvest import figures
-from harness.model import Artifact, CaseResult, DeviceFacts, PlannedCase, Platform, Step, Unavailable
+from harness.model import Artifact, CaseResult, DeviceFacts, PlannedCase, Step, Unavailable
 from harness.plan import Placement, placement
 from harness.tuning import record_key, setting_of
 from harness.waiting import through_outages, wait_for_end
@@ -230,9 +230,8 @@ def _deploy(state: Attempt, there: Survey) -> tuple[Deployed, Deployed]:
             }
             return done
 
-        if state.case.platform is not Platform.IOS:
+        if not context.agent.files.in_apps:
             return ensure(artifacts[0]), ensure(artifacts[1])
-        # Models lie in the app's folder.
         runner = ensure(artifacts[1])
         return ensure(artifacts[0]), runner
 
@@ -246,8 +245,7 @@ def _warm_up(state: Attempt, model: Deployed, runner: Deployed) -> None:
             before = memory.loaded_in_boot_of(sha256)
             if model.pushed_bytes or before is None:
                 state.first_load = "after a push"
-            elif runner.pushed_bytes and state.case.platform is Platform.IOS:
-                # The first load by a new app compiles its shaders.
+            elif runner.pushed_bytes and context.agent.files.in_apps:
                 state.first_load = "after an install"
             elif abs(before - state.booted_at) > limits.BOOT_TOLERANCE_S:
                 state.first_load = "after a reboot"

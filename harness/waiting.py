@@ -82,17 +82,17 @@ def through_outages(state: Attempt, ask: Callable[[], T]) -> T:
                 if not recoveries:
                     raise
                 if not context.recover(lost):
-                    raise _gone(lost) from lost
+                    if lost.error_class is ErrorClass.DEVICE_OFFLINE:
+                        raise _stays_away(lost) from lost
+                    raise
                 recoveries -= 1
                 give_up = time.monotonic() + LINK_PATIENCE_S
             elif context.cancel.wait(RETRY_S):
                 raise Cancelled from lost
 
 
-def _gone(lost: Transient) -> Transient:
-    """A device that stays away is lost, whatever its link was called on the way out."""
-    if lost.error_class is not ErrorClass.DEVICE_OFFLINE:
-        return lost
+def _stays_away(lost: Transient) -> Transient:
+    """A device that stays away is lost, though its link was called offline on the way out."""
     return Transient(
         f"{lost.message}; it stays away",
         error_class=ErrorClass.DEVICE_LOST,

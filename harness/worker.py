@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
-from device_agents.android.adb import is_tcp_serial
 from device_agents.base import DeviceAgent
-from device_agents.charging import ChargingControl, charging_control
+from device_agents.charging import charging_control
 from harness import limits
 from harness.analysis.repeats import more_repeats
 from harness.attempt import Cancelled, Outcome, Parked, SessionContext, base_provenance, unmeasured
@@ -26,7 +25,6 @@ from harness.model import (
     Measured,
     ModelFile,
     PlannedCase,
-    Platform,
     RunnerBuild,
     Step,
     StepRecord,
@@ -113,7 +111,7 @@ class Worker:
             with settings_kept(
                 agent,
                 self._setup.phone_settings,
-                wifi=is_tcp_serial(agent.attached.serial) and self._work.device.facts.kind is DeviceKind.PHONE,
+                wifi=agent.attached.over_network and self._work.device.facts.kind is DeviceKind.PHONE,
                 memory=self._memory,
                 event=self._event,
             ) as self._setting_marks:
@@ -253,7 +251,7 @@ class Worker:
             gates=setup.gates if self._parking else replace(setup.gates, max_wait_s=0.0),
             phone_settings=setup.phone_settings,
             memory=self._memory,
-            charging=self._charging(agent),
+            charging=charging_control(agent, usb=self._work.device.entry.usb),
             setting_marks=self._setting_marks,
             parked=self._parked,
             rested=self._rested,
@@ -261,14 +259,6 @@ class Worker:
             force=setup.force,
             hold_lease=lambda seconds: setup.leases.hold(self._work.device, seconds),
         )
-
-    def _charging(self, agent: DeviceAgent) -> ChargingControl | None:
-        """Takes the phone off its power, None where nothing can: an iPhone keeps no record of its own while its link is
-        away with the cable, so its energy is measured over Wi-Fi only."""
-        if agent.attached.platform is Platform.IOS:
-            return None
-        tcp = is_tcp_serial(agent.attached.serial)
-        return charging_control(agent, tcp=tcp, usb=self._work.device.entry.usb)
 
     def _bring_back(self, agent: DeviceAgent, error: FarmError | None = None) -> bool:
         """Climb the ladder until the device answers a shell; False when it stays away."""

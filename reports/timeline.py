@@ -213,6 +213,26 @@ def _why_no_tokens(itl_ms: Sequence[float]) -> str:
     return "the start of decode is not known" if itl_ms else "this workload gives no inter-token times"
 
 
+def _rows(
+    traces: Sequence[Trace], itl_ms: Sequence[float], phases: Sequence[Phase], heat: HeatView | None
+) -> tuple[_Row, ...]:
+    lasted = () if heat is None else (_Row("Decode rate", _rates(heat), 1.0, "the tokens have no times"),)
+    power = (
+        () if heat is None else (_Row("Battery power", _power(traces), 1.0, "voltage and current were not sampled"),)
+    )
+    single = (_Row("Inter-token time", _tokens(itl_ms, phases), 4.0, _why_no_tokens(itl_ms)),) if heat is None else ()
+    state = _thermal_state(traces)
+    return (
+        *lasted,
+        _Row("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
+        *((_Row("Thermal status, 0 none to 6 shutdown", state, 3.0, ""),) if state else ()),
+        _Row("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
+        _Row("Memory", _memory(traces), 20.0, "no memory of the runner was sampled"),
+        *power,
+        *single,
+    )
+
+
 def build(
     *,
     anchor: str,
@@ -230,21 +250,7 @@ def build(
         heat: of a run that lasted: its rate over time takes the place of single tokens, and throttling is marked.
         gate: what the gate before the run said, in a few words, marked where the run begins.
     """
-    lasted = () if heat is None else (_Row("Decode rate", _rates(heat), 1.0, "the tokens have no times"),)
-    power = (
-        () if heat is None else (_Row("Battery power", _power(traces), 1.0, "voltage and current were not sampled"),)
-    )
-    single = (_Row("Inter-token time", _tokens(itl_ms, phases), 4.0, _why_no_tokens(itl_ms)),) if heat is None else ()
-    state = _thermal_state(traces)
-    rows = (
-        *lasted,
-        _Row("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
-        *((_Row("Thermal status, 0 none to 6 shutdown", state, 3.0, ""),) if state else ()),
-        _Row("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
-        _Row("Memory", _memory(traces), 20.0, "no memory of the runner was sampled"),
-        *power,
-        *single,
-    )
+    rows = _rows(traces, itl_ms, phases, heat)
     times = [at for row in rows for one in row.series for at, _ in one.points]
     if not times:
         return None

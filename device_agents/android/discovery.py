@@ -49,6 +49,10 @@ class _Seen:
     facts: DeviceFacts | None
 
     @property
+    def over_network(self) -> bool:
+        return is_tcp_serial(self.line.serial) or _MDNS.fullmatch(self.line.serial) is not None
+
+    @property
     def identity(self) -> str:
         """The phone's own serial, as far as it can be known without asking it."""
         if self.facts is not None:
@@ -116,8 +120,7 @@ def _probe(server: AdbServer, line: DeviceLine, probe_s: float) -> _Seen:
 
 def _preference(seen: _Seen) -> tuple[bool, bool, bool]:
     """USB before Wi-Fi among those that work: it is faster and stays when the access point does not."""
-    wireless = is_tcp_serial(seen.line.serial) or _MDNS.fullmatch(seen.line.serial) is not None
-    return (seen.facts is None, seen.state is not DeviceState.READY, wireless)
+    return (seen.facts is None, seen.state is not DeviceState.READY, seen.over_network)
 
 
 def _attached(group: Sequence[_Seen]) -> Attached:
@@ -130,6 +133,7 @@ def _attached(group: Sequence[_Seen]) -> Attached:
         state=best.state,
         advice=advice,
         facts=best.facts,
+        over_network=best.over_network,
     )
 
 

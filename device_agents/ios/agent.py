@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from device_agents.base import (
     DeathEvidence,
@@ -14,7 +14,6 @@ from device_agents.base import (
     PhoneConditions,
     PhoneLease,
     Recovery,
-    SettingChange,
     Settings,
     Shell,
     ShellResult,
@@ -28,9 +27,10 @@ from device_agents.ios.lease import IosLease
 from device_agents.ios.phone import JOBS, Phone
 from device_agents.ios.recovery import IosRecovery, is_alive
 from device_agents.ios.telemetry import AppLook, IosConditions, IosTelemetry
+from device_agents.no_settings import NoSettings
 from harness.analysis.timebase import ClockReading
 from harness.errors import ErrorClass, Permanent
-from harness.model import Attached, DeviceFacts, Lab, PhoneSettings, UsbPort
+from harness.model import Attached, DeviceFacts, Lab, UsbPort
 
 CLOCK_READINGS = 3
 _CLOCK_STEP_S = 1e-6
@@ -56,7 +56,7 @@ class IosAgent:
         self.telemetry: Telemetry = telemetry
         self.conditions: PhoneConditions = IosConditions(phone, telemetry, look)
         self.evidence: DeathEvidence = IosEvidence(phone)
-        self.settings: Settings = _NoSettings()
+        self.settings: Settings = NoSettings()
         self.lease: PhoneLease = IosLease(phone)
         self.recovery: Recovery = IosRecovery(phone, usb)
 
@@ -126,21 +126,3 @@ class _NoShell:
             advice="use what the app can do",
             device=self._device,
         )
-
-
-class _NoSettings:
-    """farm can change nothing on an iPhone."""
-
-    def apply(
-        self,
-        wanted: PhoneSettings,
-        *,
-        wifi: bool,
-        limit_s: float,
-        on_undo: Callable[[str], None] | None = None,
-        loses_power: bool = False,
-    ) -> Sequence[SettingChange]:
-        return ()
-
-    def restore(self, *, limit_s: float, undo: str = "") -> Sequence[SettingChange]:
-        return ()

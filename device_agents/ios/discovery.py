@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, cast
 
 from device_agents.android.telemetry import parse_ioregistry
@@ -93,6 +94,7 @@ def attached_of(udid: str, transports: Sequence[str], found: Examined, tunnel: D
         advice="; ".join(dict.fromkeys(advice)),
         facts=facts_of(found["values"], disk if isinstance(disk, dict) and _kind(disk) is None else None, udid),
         checks=(DeviceCheck("link", "ok", " and ".join(transports)), *checks),
+        over_network="usb" not in transports,
     )
 
 
@@ -230,22 +232,16 @@ def _silent(udid: str, transports: Sequence[str], error: FarmError) -> Attached:
     state = states.get(error.error_class, DeviceState.UNRESPONSIVE)
     check = DeviceCheck("answer", "problem", error.message, error.advice)
     link = DeviceCheck("link", "ok", " and ".join(transports))
-    return Attached(Platform.IOS, udid, (udid,), state, error.advice, None, (link, check))
+    return Attached(
+        Platform.IOS, udid, (udid,), state, error.advice, None, (link, check), over_network="usb" not in transports
+    )
 
 
 def _with_problem(attached: Attached, error: FarmError) -> Attached:
     """The phone after what farm tried for it has failed."""
     others = tuple(check for check in attached.checks if check.level != "problem")
     said = DeviceCheck("preparing", "problem", error.message, error.advice)
-    return Attached(
-        attached.platform,
-        attached.serial,
-        attached.transports,
-        attached.state,
-        error.advice,
-        attached.facts,
-        (*others, said),
-    )
+    return replace(attached, advice=error.advice, checks=(*others, said))
 
 
 def _kind(told: Any) -> Kind | None:

@@ -37,6 +37,8 @@ _SUFFIXES = (".gguf", ".pte")
 class IosFiles:
     """`device_agents.base.Files` of an iPhone; a runner is an .ipa, and its path is the app's bundle."""
 
+    in_apps = True
+
     def __init__(self, phone: Phone) -> None:
         self._phone = phone
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -19,13 +19,13 @@ from device_agents.base import (
     PhoneConditions,
     PhoneLease,
     Recovery,
-    SettingChange,
     Settings,
     Shell,
     Telemetry,
 )
 from device_agents.local.facts import host_facts, host_snapshot
 from device_agents.local.link import LocalLink
+from device_agents.no_settings import NoSettings
 from device_agents.posix import detach, netcat
 from device_agents.posix.files import PosixFiles
 from device_agents.posix.jobs import PosixJobs
@@ -37,7 +37,7 @@ from harness.cache import cache_dir
 from harness.death import DeathSigns
 from harness.errors import FarmError
 from harness.gates import Conditions
-from harness.model import Attached, DeviceFacts, DeviceState, Measured, PhoneSettings, Platform, Reading, Unavailable
+from harness.model import Attached, DeviceFacts, DeviceState, Measured, Platform, Reading, Unavailable
 
 SERIAL = "localhost"
 
@@ -72,7 +72,7 @@ class LocalAgent:
         self.telemetry: Telemetry = _LocalTelemetry()
         self.conditions: PhoneConditions = _LocalConditions()
         self.evidence: DeathEvidence = _LocalEvidence()
-        self.settings: Settings = _NoSettings()
+        self.settings: Settings = NoSettings()
         self.lease: PhoneLease = PosixLease(link, str(self._root))
         self.recovery: Recovery = _NoRecovery()
 
@@ -123,24 +123,6 @@ class _LocalConditions:
 class _LocalEvidence:
     def ask(self, folder: str, program: str, *, pid: int | None = None, limit_s: float) -> DeathSigns:
         return DeathSigns(unread={"kernel log": "not looked at on this machine"}, pid=pid)
-
-
-class _NoSettings:
-    """farm changes nothing on this machine."""
-
-    def apply(
-        self,
-        wanted: PhoneSettings,
-        *,
-        wifi: bool,
-        limit_s: float,
-        on_undo: Callable[[str], None] | None = None,
-        loses_power: bool = False,
-    ) -> Sequence[SettingChange]:
-        return ()
-
-    def restore(self, *, limit_s: float, undo: str = "") -> Sequence[SettingChange]:
-        return ()
 
 
 class _NoRecovery:

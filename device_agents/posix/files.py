@@ -76,6 +76,8 @@ class _Space:
 class PosixFiles:
     """`device_agents.base.Files` in the folder `root` of the device behind `link`."""
 
+    in_apps = False
+
     def __init__(self, link: Link, root: str) -> None:
         self._link = link
         self._root = root

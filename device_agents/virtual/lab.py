@@ -13,15 +13,16 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import device_agents
 from device_agents.virtual import adbserver, debian, profiles, record
 from device_agents.virtual.errors import LabError, LabUnsupported
+from device_agents.virtual.faults import Faults
 from device_agents.virtual.iphone import trust
-from device_agents.virtual.iphone.lab import IphoneInfo, IphoneLab, IphoneLabInfo, IphoneWish
+from device_agents.virtual.iphone.lab import IphoneLab, IphoneLabInfo, IphoneWish
+from device_agents.virtual.lab_info import LabInfo, LabPhone
 from device_agents.virtual.preflight import preflight
 from device_agents.virtual.rootfs import ensure_rootfs
 from device_agents.virtual.wishes import BEHAVIOURS, PhoneWish, Wish, named, parse_wish, wishes
@@ -52,79 +53,16 @@ have a process and a folder of their own: they need nothing of what the other ph
 ORDER_LIMIT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class LabPhone:
-    """A phone of a running lab.
-
-    Args:
-        id: name in the lab; serial: ro.serialno; adb_serial: what `adb devices` shows; adb_serials: of all its cables.
-        pid: its boot process on this machine, 0 for a phone that is only a listener (unauthorized, offline).
-        truth: file with what the simulation really did; nothing that measures may read it.
-    """
-
-    id: str
-    serial: str
-    adb_serial: str
-    adb_serials: tuple[str, ...]
-    profile: str
-    title: str
-    model: str
-    tier: str
-    behaviours: frozenset[str]
-    pid: int
-    truth: Path
-    plugged: bool = True
-    running: bool = True
-    readings: Mapping[str, float | str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class LabInfo:
-    """A running lab.
-
-    Args:
-        adb_port: of its adb server, 0 without one. phones: those behind it.
-        env: what adb, adbutils and clients of usbmuxd need in their environment to see this lab only.
-        iphones, usbmux, tunneld: its iPhones, and host:port of their muxer and tunneld, "" without iPhones.
-    """
-
-    name: str
-    folder: Path
-    pid: int
-    adb_port: int
-    phones: tuple[LabPhone, ...]
-    env: Mapping[str, str]
-    iphones: tuple[IphoneInfo, ...] = ()
-    usbmux: str = ""
-    tunneld: str = ""
-
-    def phone(self, phone_id: str) -> LabPhone:
-        """The Android phone of that id.
-
-        Raises:
-            LabError: there is none.
-        """
-        return _by_id(self.phones, phone_id)
-
-    def iphone(self, phone_id: str) -> IphoneInfo:
-        """The iPhone of that id.
-
-        Raises:
-            LabError: there is none.
-        """
-        return _by_id(self.iphones, phone_id)
-
-
-class Lab:
+class Lab(Faults):
     """A lab by its name; it lives in processes of its own, so that any process of this user may use it.
 
-    Faults of Android phones: `unplug`, `replug`, `stall`, `link_rate`, `cut`, `kill_adbd`, `reboot`, `suspend`,
-    `low_memory_kill`, `thermal_shutdown`, `set`; of iPhones: `iphones.order(NAME, PHONE)`.
+    Faults of its Android phones are methods of the lab itself, of iPhones: `iphones.order(NAME, PHONE)`.
     """
 
     def __init__(self, name: str = "default", *, folder: Path | None = None) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name):
             raise LabError(f"{name!r} cannot be the name of a lab", advice="use letters, digits, '.', '_' and '-'")
+        super().__init__(self._hand_over)
         self.name = name
         self.folder = folder or cache_dir() / LABS / name
         self._iphone_folder = cache_dir() / IPHONE_LABS / name
@@ -304,102 +242,13 @@ class Lab:
             return True
         return record.clean_stale(self.folder)
 
-    # --- faults -------------------------------------------------------------------------------------------------------
-
-    def unplug(self, phone: str, *, cable: int | None = None) -> None:
-        """Pull the cable (one of a twin's two, or all): adb no longer lists the phone; its processes live on."""
-        self._order(op="unplug", phone=phone, cable=cable)
-
-    def replug(self, phone: str, *, cable: int | None = None) -> None:
-        self._order(op="replug", phone=phone, cable=cable)
-
-    def cut(self, phone: str) -> None:
-        """Break every connection once, as a loose plug does; new ones are accepted."""
-        self._order(op="cut", phone=phone)
-
-    def stall(self, phone: str, on: bool = True) -> None:
-        """Bytes stop, the connection stays; `on=False` lets them flow again."""
-        self._order(op="stall", phone=phone, on=on)
-
-    def link_rate(self, phone: str, bytes_per_s: float | None) -> None:
-        """Hold the cable to a rate in each direction; None takes the limit away."""
-        self._order(op="link_rate", phone=phone, bytes_per_s=bytes_per_s)
-
-    def kill_adbd(self, phone: str) -> None:
-        """Kill adbd; the phone's init starts it again."""
-        self._order(op="kill_adbd", phone=phone)
-
-    def reboot(self, phone: str, *, reason: str = "reboot,adb") -> None:
-        """End every process and boot again. Args: reason: what `sys.boot.reason` says afterwards."""
-        self._order(op="reboot", phone=phone, reason=reason)
-
-    def thermal_shutdown(self, phone: str) -> None:
-        """The phone switches itself off because of its heat, and is switched on again."""
-        self.reboot(phone, reason="shutdown,thermal")
-
-    def suspend(self, phone: str, seconds: float) -> None:
-        """Hold every process still, as a phone that sleeps; uptime goes on, the time its cores account for does not."""
-        self._order(op="suspend", phone=phone, seconds=seconds)
-
-    def low_memory_kill(self, phone: str, pid: int) -> None:
-        """Kill a process (`pid` as the phone sees it) in the way and with the words of the low memory killer."""
-        self._order(op="low_memory_kill", phone=phone, pid=pid)
-
-    def restart_adb(self) -> None:
-        """Kill the adb server and start another on the same port."""
-        self._order(op="restart_adb")
-
-    def set(
-        self,
-        phone: str,
-        *,
-        battery_level: float | None = None,
-        temperature_c: float | None = None,
-        charger: Literal["none", "usb", "ac"] | None = None,
-        charging: bool | None = None,
-        ambient_c: float | None = None,
-        heat_scale: float | None = None,
-        battery_scale: float | None = None,
-        other_load: float | None = None,
-        memory_available_mb: float | None = None,
-    ) -> None:
-        """Change the truth of a phone. The truth file says what is set.
-
-        Args:
-            battery_level: percent.
-            temperature_c: of all its parts.
-            charger: what is plugged in.
-            charging: whether that fills the battery.
-            ambient_c: temperature of the room.
-            heat_scale: it warms and cools so many times as fast, between the same temperatures.
-            battery_scale: period and charge step of its gauge are so many times smaller: a short measurement sees as
-                many steps as one that takes so many times longer.
-            other_load: share of all cores that a process of the system, dex2oat64, keeps busy; 0 ends it.
-            memory_available_mb: what MemAvailable shows now, since apps that are not there hold the rest; what the
-                phone's processes take later is taken from it. More than there is: those apps are gone.
-        """
-        values = {
-            "battery_level": battery_level,
-            "temperature_c": temperature_c,
-            "charger": charger,
-            "charging": charging,
-            "ambient_c": ambient_c,
-            "heat_scale": heat_scale,
-            "battery_scale": battery_scale,
-            "other_load": other_load,
-            "memory_available_mb": memory_available_mb,
-        }
-        self._order(op="set", phone=phone, values={key: value for key, value in values.items() if value is not None})
-
-    # --- inside -------------------------------------------------------------------------------------------------------
-
     def _living(self) -> dict[str, Any] | None:
         content = record.Record(self.folder).read()
         if content is None or content["phase"] != "ready" or not record.is_alive(content["supervisor"]):
             return None
         return content
 
-    def _order(self, **order: Any) -> Any:
+    def _hand_over(self, **order: Any) -> Any:
         content = self._living()
         if content is None:
             raise LabError(f"the lab {self.name!r} is not up", advice="farm lab up")
@@ -467,16 +316,6 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-_Phone = TypeVar("_Phone", LabPhone, IphoneInfo)
-
-
-def _by_id(phones: Sequence[_Phone], phone_id: str) -> _Phone:
-    for phone in phones:
-        if phone.id == phone_id:
-            return phone
-    raise LabError(f"no phone {phone_id!r} in the lab", advice=f"there are: {', '.join(p.id for p in phones)}")
 
 
 def _state_folder(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from device_agents.virtual.gauge import FuelGauge
 from device_agents.virtual.load import Throttle
 from device_agents.virtual.profiles import Profile
 from device_agents.virtual.texts import Gauge, Temperatures
-from device_agents.virtual.truth import Truth
+from device_agents.virtual.truth import Truth, of_state
 
 TICK_S = 0.2
 _SERVICES_S = 1.0
@@ -329,19 +329,8 @@ class Simulator:
             "host_s": time.time(),
             "uptime_s": uptime,
             "boot_id": self._boot_id,
-            "power_w": state.power_w,
-            "energy_j": state.energy_j,
-            "battery_out_j": state.battery_out_j,
-            "battery_in_j": state.battery_in_j,
-            "battery_a": state.battery_a,
-            "battery_v": state.battery_v,
-            "charge_mah": state.charge_mah,
-            "cpu_c": state.cpu_c,
-            "skin_c": state.skin_c,
-            "battery_c": state.battery_c,
-            "cap": state.cap,
+            **of_state(state),
             "max_khz": tops,
-            "load": state.load,
             "busy_s": self._busy_s(),
             "slept_s": self._slept_s,
             "anon_kb": self._usage.anon_kb,

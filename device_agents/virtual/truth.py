@@ -8,7 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from device_agents.virtual.physics import State
+
 PERIOD_S = 0.5
+
+
+def of_state(state: State) -> dict[str, Any]:
+    """What a line says of the physics, whatever kind of phone it is."""
+    return {
+        "power_w": state.power_w,
+        "energy_j": state.energy_j,
+        "battery_out_j": state.battery_out_j,
+        "battery_in_j": state.battery_in_j,
+        "battery_a": state.battery_a,
+        "battery_v": state.battery_v,
+        "charge_mah": state.charge_mah,
+        "cpu_c": state.cpu_c,
+        "skin_c": state.skin_c,
+        "battery_c": state.battery_c,
+        "cap": state.cap,
+        "load": state.load,
+    }
 
 
 class Truth:

@@ -68,7 +68,6 @@ def absent_energy(
     Args:
         known: whether the hub port of a device was proven, and the calibration of its gauge; None where not known.
     """
-    from device_agents.android.adb import is_tcp_serial
     from device_agents.power import switchable
     from harness.energy_outlook import energy_outlook
 
@@ -84,7 +83,7 @@ def absent_energy(
             outlook = energy_outlook(
                 platform=device.entry.platform,
                 kind=device.facts.kind,
-                tcp=is_tcp_serial(device.attached.serial),
+                over_network=device.attached.over_network,
                 usb=None if problem else usb,
                 proven=proven,
                 gauge=gauge,

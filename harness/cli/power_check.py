@@ -36,7 +36,7 @@ def energy_rows(context: Context, inventory: Inventory, devices: Iterable[Resolv
     from harness.plan import usable
 
     for device in devices:
-        if device.entry.platform is not Platform.ANDROID or not usable(device.attached):
+        if device.entry.platform is Platform.LOCAL or not usable(device.attached):
             continue
         try:
             yield _energy_row(context, inventory, device)
@@ -45,7 +45,6 @@ def energy_rows(context: Context, inventory: Inventory, devices: Iterable[Resolv
 
 
 def _energy_row(context: Context, inventory: Inventory, device: ResolvedDevice) -> Row:
-    from device_agents.android.adb import is_tcp_serial
     from device_agents.power import switchable
     from harness.energy_outlook import energy_outlook
 
@@ -55,7 +54,7 @@ def _energy_row(context: Context, inventory: Inventory, device: ResolvedDevice) 
     outlook = energy_outlook(
         platform=device.entry.platform,
         kind=device.facts.kind,
-        tcp=is_tcp_serial(device.attached.serial),
+        over_network=device.attached.over_network,
         usb=None if reason else usb,
         proven=proven,
         external=_external(compose.opener(inventory)(device)),

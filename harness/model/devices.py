@@ -78,6 +78,7 @@ class Attached:
         advice: what the operator should do about `state`; "" when READY.
         facts: None when the device could not be asked.
         checks: what was looked at beside that; empty for devices that need nothing of the kind.
+        over_network: `serial` is reached without a cable, which would also carry power.
     """
 
     platform: Platform
@@ -87,6 +88,7 @@ class Attached:
     advice: str
     facts: DeviceFacts | None
     checks: tuple[DeviceCheck, ...] = ()
+    over_network: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from android_runner.native_calibration import SCRIPT
@@ -56,8 +57,13 @@ COUNTER_STEP_J = 3.6 * 4.2
 STATE_S = 2.0
 """Between a change of the thermal state and the app's word of it."""
 
-THROTTLE_ROOM_C = 36.0
-"""One busy core of many heats little: the room does the rest."""
+WARM_ROOM_C = 36.0
+"""One busy core of many heats little: the room makes its skin warm enough for the thermal state to rise."""
+
+SUN_S = 40.0
+SUN: Mapping[str, float] = {"temperature_c": 82.0, "ambient_c": 70.0}
+"""After so many seconds of the run the phone lies in the sun: it caps its clock at once, whatever its load is, and goes
+on to. iOS shows no cap: only the rate of the tokens can tell when that was."""
 
 
 def native_runner(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
@@ -103,7 +109,7 @@ def deaths(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[
     """An app that iOS or a user ends in the middle of its run: each end has the class that names it."""
     found: list[Check] = []
     for name, fate in FATES.items():
-        with _fates(task, devices, fate.order):
+        with _meanwhile(task, devices, partial(Handle.order, name=fate.order)):
             seen = bench.run(devices, {name: LONG}, native=True)
         for device in devices:
             run = seen[device.id].get(name)
@@ -115,10 +121,14 @@ def deaths(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[
 
 
 @contextmanager
-def _fates(task: Task, devices: Sequence[ResolvedDevice], order: str) -> Iterator[None]:
-    """Meanwhile, each phone's app meets its fate once it runs."""
+def _meanwhile(
+    task: Task, devices: Sequence[ResolvedDevice], act: Callable[[Handle], object], after_s: float = _SETTLED_S
+) -> Iterator[None]:
+    """In the time of the block `act` is done to each phone, when an app has run on it for `after_s` seconds."""
     over = threading.Event()
-    threads = [threading.Thread(target=_strike, args=(task.phones.of(device), order, over)) for device in devices]
+    threads = [
+        threading.Thread(target=_strike, args=(task.phones.of(device), act, after_s, over)) for device in devices
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -129,14 +139,13 @@ def _fates(task: Task, devices: Sequence[ResolvedDevice], order: str) -> Iterato
             thread.join()
 
 
-def _strike(handle: Handle, order: str, over: threading.Event) -> None:
-    """Give the order when an app has run for a while."""
+def _strike(handle: Handle, act: Callable[[Handle], object], after_s: float, over: threading.Event) -> None:
     running: Sequence[Any] = ()
-    while not over.wait(_SETTLED_S if running else _LOOK_S):
+    while not over.wait(after_s if running else _LOOK_S):
         try:
             now = _running(handle)
             if running and now == running:
-                handle.order(order)
+                act(handle)
                 return
         except LabError:
             # It ended just then.
@@ -154,7 +163,7 @@ def _running(handle: Handle) -> Sequence[Any]:
 
 def _busy(kind: WorkloadKind, minutes: float) -> Workload:
     """One core at work."""
-    script = json.dumps({"load_ms": 20, "work_ms": 10})
+    script = json.dumps({"load_ms": 20, "cpu_ms": 10})
     return Workload(
         kind, prompt_tokens=native.PROMPT_TOKENS, gen_tokens=200, threads=1, minutes=minutes, env={SCRIPT: script}
     )
@@ -203,15 +212,16 @@ def _energy(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], tr
 
 
 def throttle(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> list[Check]:
-    """A steady amount of work in a warm room until the phone caps its clock, one phone after the other."""
+    """A steady amount of work in a warm room, then in the sun, one phone after the other."""
     minutes = max(trials.THROTTLE_MINUTES, task.minutes / 2)
     work = _busy(WorkloadKind.SUSTAINED, minutes)
-    begin = {"heat_scale": trials.HEAT_SCALE, "temperature_c": trials.START_C, "ambient_c": THROTTLE_ROOM_C}
+    begin = {"heat_scale": trials.HEAT_SCALE, "temperature_c": trials.START_C, "ambient_c": WARM_ROOM_C}
     found: list[Check] = []
     for device in devices:
         room = profiles.load(task.phones.of(device).phone.profile).physics.ambient_c
         after = {**trials.AS_FOUND, "temperature_c": trials.COOL_C, "ambient_c": room}
-        with task.phones.changed([device], begin, after):
+        sun = _meanwhile(task, [device], lambda handle: handle.set(**SUN), SUN_S)
+        with task.phones.changed([device], begin, after), sun:
             runs = bench.run([device], {"throttle": work}, native=True)[device.id]
         found += trials.with_truth(("thermal_state_s",), device, task, runs, "throttle", judge_state)
         found += trials.with_truth(trials.THROTTLE, device, task, runs, "throttle", trials.judge_throttle)

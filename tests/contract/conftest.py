@@ -18,6 +18,7 @@ from device_agents.local.agent import LocalAgent, discover_local
 from harness.model import AdbEndpoint, Attached, DeviceState, Lab, Platform
 from tests.contract.helpers import wait_until
 from tests.contract.iphones import app
+from tests.contract.subjects import Subject, subject_of
 from tests.lab.conftest import RunningLab, start_lab, virtual_lab
 from tests.lab.iphone_lab import Running, iphones
 
@@ -104,9 +105,15 @@ def ios_agent(bare_ios_agent: IosAgent, tmp_path: Path) -> IosAgent:
 
 @pytest.fixture(params=["local", "android", "ios"])
 def every_agent(request: pytest.FixtureRequest) -> DeviceAgent:
-    """For what needs no shell."""
+    """What every agent can do."""
     found: DeviceAgent = request.getfixturevalue(f"{request.param}_agent")
     return found
+
+
+@pytest.fixture
+def subject(every_agent: DeviceAgent) -> Subject:
+    """Every agent, with what it takes to run something on its device."""
+    return subject_of(every_agent)
 
 
 @pytest.fixture(params=["local", "android"])

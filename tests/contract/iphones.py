@@ -65,8 +65,8 @@ for step in request.get("steps", ()):
         os._exit(step["exit"])
     if "hold" in step:
         held = bytearray(os.urandom(1 << 20) * (step["hold"] >> 20))
-    if "environment" in step:
-        emit("environment", value=os.environ.get(step["environment"]))
+    if "print_environment" in step:
+        print(os.environ.get(step["print_environment"]), flush=True)
     emit("step", of=step)
 emit("end")
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -48,12 +47,6 @@ def test_model_is_sent_once_and_checked_by_the_app(ios_agent: IosAgent, tmp_path
     ios_agent.files.read_through(done.path, limit_s=30)
 
 
-def test_empty_model(ios_agent: IosAgent, tmp_path: Path) -> None:
-    done = ios_agent.files.ensure(model(tmp_path / "empty.pte", 0), keep=frozenset(), limit_s=60)
-    assert done.path.endswith(".pte")
-    assert content_on(ios_agent, done.path) == b""
-
-
 @pytest.mark.parametrize("at", [1, 700_000, 2_999_999])
 def test_push_goes_on_where_the_cable_was_cut(
     ios_agent: IosAgent, iphone_lab: Running, tmp_path: Path, at: int
@@ -70,34 +63,6 @@ def test_push_goes_on_where_the_cable_was_cut(
     done = ios_agent.files.ensure(artifact, keep=frozenset(), limit_s=60)
     assert (done.pushed_bytes, done.resumed_bytes) == (left, artifact.size - left)
     assert content_on(ios_agent, done.path) == Path(artifact.files[0].path).read_bytes()
-
-
-def test_wrong_copy_is_found_by_the_app_and_removed(ios_agent: IosAgent, tmp_path: Path) -> None:
-    artifact, other = model(tmp_path / "m.gguf", 200_000), model(tmp_path / "n.gguf", 200_000, seed=2)
-    lying = Artifact("model", artifact.sha256, (dataclasses.replace(other.files[0], sha256=artifact.sha256),))
-    error = raised_by(lambda: ios_agent.files.ensure(lying, keep=frozenset(), limit_s=60))
-    assert error.error_class is ErrorClass.HASH_MISMATCH and other.sha256 in error.message
-    done = ios_agent.files.ensure(artifact, keep=frozenset(), limit_s=60)
-    assert done.resumed_bytes == 0
-    assert content_on(ios_agent, done.path) == Path(artifact.files[0].path).read_bytes()
-
-
-def test_file_that_shrinks_while_it_is_sent(ios_agent: IosAgent, tmp_path: Path) -> None:
-    artifact = model(tmp_path / "m.gguf", 200_000)
-    (tmp_path / "m.gguf").write_bytes(b"short")
-    error = raised_by(lambda: ios_agent.files.ensure(artifact, keep=frozenset(), limit_s=60))
-    assert error.error_class is ErrorClass.PUSH_FAILED
-
-
-def test_interrupted_push_leaves_nobody_waiting(ios_agent: IosAgent, tmp_path: Path) -> None:
-    artifact = model(tmp_path / "m.gguf", 60_000_000)
-
-    def interrupt(_done: int, _total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        ios_agent.files.ensure(artifact, keep=frozenset(), limit_s=60, progress=interrupt)
-    assert ios_agent.files.ensure(artifact, keep=frozenset(), limit_s=60).path
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["before it is sent", "while it is sent"])

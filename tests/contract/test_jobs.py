@@ -123,18 +123,6 @@ def test_output_code_and_stamps_come_back(agent: DeviceAgent, tmp_path: Path) ->
     assert output.boot_id
 
 
-@pytest.mark.parametrize("code", [0, 1, 126, 127, 255])
-def test_exit_codes(agent: DeviceAgent, tmp_path: Path, code: int) -> None:
-    output = run_job(agent, spec("codes", 'exit "$1"', str(code)), tmp_path / "out")
-    assert (output.exit_code, output.signal) == (code, None)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGILL, signal.SIGABRT])
-def test_signals(agent: DeviceAgent, tmp_path: Path, number: signal.Signals) -> None:
-    output = run_job(agent, spec("signals", 'kill -"$1" $$', str(int(number))), tmp_path / "out")
-    assert (output.exit_code, output.signal, output.ended_by) == (None, int(number), "exit")
-
-
 def test_program_that_is_absent(agent: DeviceAgent, tmp_path: Path) -> None:
     job = JobSpec("absent", ("/no/such program",), {}, "/", 10.0, sampling=None)
     output = run_job(agent, job, tmp_path / "out")
@@ -159,31 +147,6 @@ def test_limit_ends_what_ignores_the_first_signal(agent: DeviceAgent, tmp_path: 
     job = spec("stubborn", "trap '' TERM; while :; do sleep 0.2; done", limit_s=0.6)
     output = run_job(agent, job, tmp_path / "out")
     assert (output.ended_by, output.signal) == ("limit", signal.SIGKILL)
-
-
-def test_running_job_is_seen_found_and_ended(agent: DeviceAgent) -> None:
-    handle = agent.jobs.start(spec("long", "sleep 300 & sleep 300"), limit_s=20)
-    assert agent.jobs.poll(handle, limit_s=10).phase == "running"
-    assert agent.jobs.find("long", limit_s=10) == handle
-    assert agent.jobs.find("other", limit_s=10) is None
-    assert marked_processes(agent, handle.folder)
-    agent.jobs.end(handle, limit_s=20)
-    assert not marked_processes(agent, handle.folder)
-    assert agent.shell.run(("ls", handle.folder), limit_s=10).exit_code != 0
-    assert agent.jobs.find("long", limit_s=10) is None
-    assert agent.jobs.poll(handle, limit_s=10).phase == "lost"
-    agent.jobs.end(handle, limit_s=20)
-
-
-def test_poll_that_watches_tells_the_end_when_it_comes_and_a_running_job_when_the_time_is_over(
-    agent: DeviceAgent,
-) -> None:
-    ending = agent.jobs.start(spec("ending", "sleep 0.5"), limit_s=20)
-    assert agent.jobs.poll(ending, limit_s=60, wait_s=25).phase == "done"
-    lasting = agent.jobs.start(spec("lasting", "sleep 300"), limit_s=20)
-    assert agent.jobs.poll(lasting, limit_s=60, wait_s=0.3).phase == "running"
-    for handle in (ending, lasting):
-        agent.jobs.end(handle, limit_s=20)
 
 
 def test_job_in_another_session_and_group_is_ended(agent: DeviceAgent) -> None:
@@ -217,19 +180,6 @@ def test_reap_ends_everything_of_farm_and_nothing_else(agent: DeviceAgent) -> No
     assert is_alive(agent, int(other))
     assert agent.jobs.reap(limit_s=20) == ()
     agent.shell.run(("kill", other), limit_s=10)
-
-
-def test_key_in_use_is_refused(agent: DeviceAgent) -> None:
-    handle = agent.jobs.start(spec("same", "sleep 300"), limit_s=20)
-    with pytest.raises(Permanent, match="there already"):
-        agent.jobs.start(spec("same", "sleep 300"), limit_s=20)
-    agent.jobs.end(handle, limit_s=20)
-
-
-@pytest.mark.parametrize("key", ["../x", "a b", "$(id)", "", ".", "a/b"])
-def test_key_that_is_no_name_is_refused(agent: DeviceAgent, key: str) -> None:
-    with pytest.raises(Permanent):
-        agent.jobs.start(spec(key, "true"), limit_s=20)
 
 
 def test_supervisor_that_dies_is_a_lost_job(agent: DeviceAgent) -> None:

@@ -108,9 +108,11 @@ def test_numbers_that_are_not_archived() -> None:
 @given(st.binary(max_size=200))
 def test_argument_lists_that_are_none(data: bytes) -> None:
     try:
-        dtx_wire.parse_arguments(data)
+        found = dtx_wire.parse_arguments(data)
     except dtx_wire.WireError:
         return
+    # A value takes its tag and that of its name.
+    assert len(found) <= len(data) // 8
 
 
 @pytest.mark.parametrize("size", [0, 1, 131_000, 131_073, 700_000])
@@ -177,9 +179,10 @@ def test_what_is_no_xpc_is_told(data: bytes) -> None:
     head = xpc.pack(xpc.Wrapper(1))[:8] + size.to_bytes(8, "little") + bytes(8)
     for bad in (data, head + data[24:], head + b"\x42\x37\x13\x42\x05\0\0\0" + data[32:]):
         try:
-            xpc.unpack(bad)
+            found = xpc.unpack(bad)
         except xpc.XpcError:
             continue
+        assert found is None or 24 <= found[1] <= len(bad)
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**32 - 1), st.sampled_from([0, 1220, 15940]))

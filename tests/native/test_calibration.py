@@ -80,7 +80,7 @@ def test_work_takes_cpu_time_in_place_of_waiting(runner: Calibrated) -> None:
         return os.times().children_user + os.times().children_system
 
     before = worked()
-    truth = truth_of(runner.run({"work_ms": 20}))
+    truth = truth_of(runner.run({"cpu_ms": 20}))
     gaps = [later - earlier for earlier, later in itertools.pairwise(truth["taken_ns"])]
     # What it worked is time that passed, and more of it on a busy machine.
     assert len(gaps) == TOKENS - 1 and min(gaps) >= 20e6
@@ -140,7 +140,7 @@ def test_garbage_stands_after_whole_events(runner: Calibrated) -> None:
         ("[]", "object"),
         ({"intervals_ms": []}, "intervals_ms"),
         ({"load_ms": -1}, "load_ms"),
-        ({"work_ms": "much"}, "work_ms"),
+        ({"cpu_ms": "much"}, "cpu_ms"),
         ({"load_ms": 1e12}, "load_ms"),
         ({"anon_bytes": 1.5}, "anon_bytes"),
         ({"map_model": 1}, "map_model"),

@@ -145,8 +145,8 @@ class CalibrationBackend final : public Backend {
       due_ns_ += script_.intervals_ns[static_cast<std::size_t>(taken_ - 1) % script_.intervals_ns.size()];
     }
     if (taken_ == script_.die_at) die();
-    if (taken_ > 0 && script_.work_ns > 0) {
-      work(script_.work_ns);
+    if (taken_ > 0 && script_.cpu_ns > 0) {
+      work(script_.cpu_ns);
       due_ns_ = monotonic_ns();
     } else {
       until(due_ns_);

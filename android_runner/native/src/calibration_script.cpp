@@ -53,7 +53,7 @@ void take(Script& script, const std::string& name, const json::Value& value) {
   if (name == "load_ms") script.load_ns = nanoseconds(name, value);
   else if (name == "first_ms") script.first_ns = nanoseconds(name, value);
   else if (name == "intervals_ms") script.intervals_ns = intervals(name, value);
-  else if (name == "work_ms") script.work_ns = nanoseconds(name, value);
+  else if (name == "cpu_ms") script.cpu_ns = nanoseconds(name, value);
   else if (name == "map_model" && value.boolean() != nullptr) script.map_model = *value.boolean();
   else if (name == "anon_bytes") script.anon_bytes = whole(name, value);
   else if (name == "anon_at_ms") script.anon_at_ns = nanoseconds(name, value);

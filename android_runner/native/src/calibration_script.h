@@ -15,7 +15,7 @@ struct Script {
   std::int64_t first_ns = 0;
   std::vector<std::int64_t> intervals_ns = {20'000'000};
   // In place of the intervals: CPU time that each further token takes, so that its time tells the phone's speed; 0: none.
-  std::int64_t work_ns = 0;
+  std::int64_t cpu_ns = 0;
   // Map the model and read every page.
   bool map_model = false;
   // Memory of its own, taken so long after the begin of the load, given back after the hold; 0: kept.

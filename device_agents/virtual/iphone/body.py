@@ -11,7 +11,7 @@ from device_agents.virtual import physics
 from device_agents.virtual.errors import LabError
 from device_agents.virtual.iphone.profiles import IphoneProfile
 from device_agents.virtual.simulator import machine_cpus
-from device_agents.virtual.truth import Truth
+from device_agents.virtual.truth import Truth, of_state
 
 _FIRST_LEVEL_PCT = 74.0
 _LOW_POWER_CAP = 0.6
@@ -210,18 +210,7 @@ class Body:
         return {
             "host_s": time.time(),
             "uptime_s": uptime,
-            "power_w": state.power_w,
-            "energy_j": state.energy_j,
-            "battery_out_j": state.battery_out_j,
-            "battery_in_j": state.battery_in_j,
-            "battery_a": state.battery_a,
-            "battery_v": state.battery_v,
-            "charge_mah": state.charge_mah,
-            "cpu_c": state.cpu_c,
-            "skin_c": state.skin_c,
-            "battery_c": state.battery_c,
-            "cap": state.cap,
-            "load": state.load,
+            **of_state(state),
             "busy_s": self.busy_s,
             "thermal_state": self.thermal_state(),
             "charger": wanted.charger,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from android_runner.base import DEFAULT_MINUTES
+from device_agents.android.adb import is_tcp_serial
 from harness.cli import plan_view
 from harness.cli.main import Context
 from harness.estimate import MINUTES, OVERHEAD_S, PUSH_BYTES_PER_S, Estimate, case_seconds, estimate
@@ -131,7 +132,9 @@ def phone_on(serial: str, usb: UsbPort | None = None) -> ResolvedDevice:
     facts = DeviceFacts(
         "pixel", DeviceKind.PHONE, "Google", "Pixel", "husky", "husky", "", "15", "f", ("arm64-v8a",), None, None, None
     )
-    attached = Attached(Platform.ANDROID, serial, (serial,), DeviceState.READY, "", facts)
+    attached = Attached(
+        Platform.ANDROID, serial, (serial,), DeviceState.READY, "", facts, over_network=is_tcp_serial(serial)
+    )
     return ResolvedDevice("pixel", Device("pixel", Platform.ANDROID, "flagship", usb=usb), attached)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -184,13 +185,15 @@ def test_a_virtual_phone_is_taken_off_its_power_and_put_back(lab: RunningLab, mo
     agent = agent_of(lab, phone, monkeypatch)
     lab.lab.set(phone, charger="usb")
     hub = Hub(lambda on: lab.lab.set(phone, charger="usb" if on else "none"))
-    control = charging_control(agent, tcp=True, usb=PORT, run=hub)
+    control = charging_control(agent, usb=PORT, run=hub)
     assert isinstance(control, HubCharging)
     with discharging(control, limit_s=20) as cut:
         assert cut.by == "phone"
     assert reader(agent)(20) == Measured(1.0, "", "dumpsys battery powered")
-    by_hand = charging_control(agent, tcp=True, usb=None)
+    by_hand = charging_control(agent, usb=None)
     assert isinstance(by_hand, WifiCharging)
     with pytest.raises(Permanent, match="not off external power"):
         by_hand.off(limit_s=20)
-    assert charging_control(agent, tcp=False, usb=None) is None
+    cabled = dataclasses.replace(agent.attached, over_network=False)
+    monkeypatch.setattr(agent, "attached", cabled)
+    assert charging_control(agent, usb=None) is None

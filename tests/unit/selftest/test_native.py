@@ -163,7 +163,7 @@ def test_a_build_that_cannot_be_made_leaves_everything_not_run() -> None:
 
 def test_every_run_has_a_script_of_its_own() -> None:
     scripts = [workload.env[SCRIPT] for workload in native.workloads().values()]
-    assert len(set(scripts)) == len(scripts) == len(native.DEATHS) + 2
+    assert len(set(scripts)) == len(scripts) == len(native.DEATHS) + 2 * native.ROUNDS
     assert {json.loads(script).get("die") for script in scripts} >= {death.how for death in native.DEATHS.values()}
 
 
@@ -200,3 +200,12 @@ def test_torn_output_never_raises(data: st.DataObject) -> None:
     figures = ADAPTER.parse(samples.runner_request("stream"), samples.ended(torn))
     for reading in figures.metrics.values():
         assert isinstance(reading, Unavailable) or reading.value >= 0
+
+
+def test_one_stall_of_this_machine_is_no_error_of_farms() -> None:
+    stalled = seen(load_ms=305.0, ttft_ms=85.0)
+    assert failing(timing=stalled, timing_2=seen(), timing_3=seen()) == set()
+    assert failing(timing=stalled, timing_2=seen(), timing_3=stalled) == {"native_load_ms", "native_ttft_ms"}
+    assert "native_itl_ms" in failing(timing=seen(), timing_2=replace(seen(), itl_ms=seen().itl_ms[:-1]))
+    refused = died(ErrorClass.TIMED_OUT, "it did not end")
+    assert "native_load_ms" in failing(timing=seen(), timing_2=refused)
