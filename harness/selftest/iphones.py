@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ FATES: Mapping[str, Fate] = {
     "death_swiped": Fate("user_kill", ErrorClass.USER_KILLED),
     "death_background": Fate("to_background", ErrorClass.NOT_FRONTMOST),
 }
-_LOOK_S = 0.05
+_LOOK_S = 0.25
 _SETTLED_S = 2.0
 """An app that runs for so long is at work: the runs by which it is asked are shorter."""
 
@@ -141,16 +142,19 @@ def _meanwhile(
 
 def _strike(handle: Handle, act: Callable[[Handle], object], after_s: float, over: threading.Event) -> None:
     running: Sequence[Any] = ()
-    while not over.wait(after_s if running else _LOOK_S):
+    since = time.monotonic()
+    while not over.wait(_LOOK_S):
         try:
             now = _running(handle)
-            if running and now == running:
+            if now != running:
+                # Another app than a moment ago, or none: the runs by which an app is asked are short.
+                running, since = now, time.monotonic()
+            elif running and time.monotonic() - since >= after_s:
                 act(handle)
                 return
         except LabError:
             # It ended just then.
-            now = ()
-        running = now
+            running = ()
 
 
 def _running(handle: Handle) -> Sequence[Any]:
