@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("harness.cli.report:report", "Write the HTML report, one file per tier."),
     "export": ("harness.cli.history:export", "Write results as CSV, JSON lines or Parquet."),
     "compare": ("harness.cli.history:compare", "Put two runs side by side."),
+    "history": ("harness.cli.over_runs:history", "Show one metric over the runs."),
     "tune": ("harness.cli.tune:tune", "Find the fastest threads and cores of a phone."),
     "selftest": ("harness.cli.selftest:selftest", "Measure what is known, and compare."),
     "parse": ("harness.cli.parse:parse", "Show what farm reads from a saved phone output."),

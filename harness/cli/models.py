@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.main import Context
-from harness.cli.supply_view import COLUMNS, Row, beside, chosen, examine, progress_line
+from harness.cli.supply_view import Row, beside, chosen, examine, progress_line, show
 
 if TYPE_CHECKING:
     from harness.model import Model, ModelFile
@@ -147,16 +147,11 @@ def fetch(context: Context, ids: tuple[str, ...]) -> None:
 @click.pass_obj
 def list_(context: Context) -> None:
     """Show each model of the inventory: whether it is here, its size, SHA-256 and what its header says."""
-    from harness.cli.output import print_table
     from harness.inventory import load
 
     loaded = load(context.inventory)
     base_dir = loaded.path.resolve().parent
-    rows = [_row(model, base_dir) for model in loaded.inventory.models]
-    if context.json:
-        click.echo(json.dumps({"models": [row.as_json() for row in rows]}, ensure_ascii=False))
-    else:
-        print_table("Models", COLUMNS, (row.as_cells() for row in rows))
+    show(context, "Models", "models", [_row(model, base_dir) for model in loaded.inventory.models])
 
 
 def _row(model: Model, base_dir: Path) -> Row:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.main import Context
-from harness.cli.supply_view import COLUMNS, Row, beside, chosen, examine
+from harness.cli.supply_view import Row, beside, chosen, examine, show
 
 if TYPE_CHECKING:
     from harness.model import Runner
@@ -145,16 +145,11 @@ def _done(context: Context, placed: Path, entry: Mapping[str, str] | None = None
 @click.pass_obj
 def list_(context: Context) -> None:
     """Show each runner build of the inventory: whether it is here, its size, SHA-256, programs and ABI."""
-    from harness.cli.output import print_table
     from harness.inventory import load
 
     loaded = load(context.inventory)
     base_dir = loaded.path.resolve().parent
-    rows = [_row(runner, base_dir) for runner in loaded.inventory.runners]
-    if context.json:
-        click.echo(json.dumps({"runners": [row.as_json() for row in rows]}, ensure_ascii=False))
-    else:
-        print_table("Runner builds", COLUMNS, (row.as_cells() for row in rows))
+    show(context, "Runner builds", "runners", [_row(runner, base_dir) for runner in loaded.inventory.runners])
 
 
 def _row(runner: Runner, base_dir: Path) -> Row:

@@ -48,8 +48,21 @@ class Row:
         return (self.id, "yes" if self.present else "no", size, (self.sha256 or "")[:12], finding, self.details)
 
 
-COLUMNS = ("id", "here", "size", "sha256", "check", "")
-"""Titles of `Row.as_cells`."""
+_COLUMNS = ("id", "here", "size", "sha256", "check", "")
+
+
+def show(context: Context, title: str, key: str, rows: Sequence[Row]) -> None:
+    """A table of the rows, or with --json one object that has them by `key`."""
+    import json
+
+    import click
+
+    from harness.cli.output import print_table
+
+    if context.json:
+        click.echo(json.dumps({key: [row.as_json() for row in rows]}, ensure_ascii=False))
+    else:
+        print_table(title, _COLUMNS, (row.as_cells() for row in rows))
 
 
 def examine(entry: Model | Runner, check: Callable[[], tuple[int, str, str]], source: str) -> Row:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import plistlib
-import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 from device_agents.base import JobSpec, Sampling
 from harness.artifacts.hashing import sha256_of
 from harness.model import Artifact, ArtifactFile
+from tests.lab.iphone_lab import package
 
 BUNDLE = "org.farmbench.runner"
 
@@ -77,19 +75,7 @@ _OTHER_APP = "#!{python} -S\nimport time\ntime.sleep(60)\n"
 def app(path: Path, *, version: str = "1", bundle: str = BUNDLE, other: bool = False, **info: Any) -> Artifact:
     """A runner artifact: an .ipa with that app, or with one that is none of farm's."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {
-        "CFBundleIdentifier": bundle,
-        "CFBundleExecutable": "FarmRunner",
-        "CFBundleVersion": version,
-        "CFBundleShortVersionString": version,
-        "UIFileSharingEnabled": True,
-        **info,
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("Payload/FarmRunner.app/Info.plist", plistlib.dumps(told))
-        program = zipfile.ZipInfo("Payload/FarmRunner.app/FarmRunner")
-        program.external_attr = 0o755 << 16
-        archive.writestr(program, (_OTHER_APP if other else _APP).replace("{python}", sys.executable))
+    package(path, bundle=bundle, version=version, program=_OTHER_APP if other else _APP, **info)
     digest = sha256_of(path, path.parent / "hashes")
     return Artifact("runner", digest, (ArtifactFile(path.name, str(path), path.stat().st_size, digest),))
 

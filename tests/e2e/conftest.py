@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.support import HOST, Farm, base_inventory, phones_of
-from tests.lab.conftest import RunningLab, StartLab, start
+from tests.lab.conftest import RunningLab, start, start_lab
+
+__all__ = ["start_lab"]
 
 MakeFarm = Callable[..., Farm]
 
@@ -19,20 +21,6 @@ def lab() -> Iterator[RunningLab]:
     running = start(["pixel-8-pro", "galaxy-a34+adbd_restart_kills"])
     yield running
     running.lab.down()
-
-
-@pytest.fixture
-def start_lab() -> Iterator[StartLab]:
-    """Starts a lab of one's own."""
-    running: list[RunningLab] = []
-
-    def begin(*wishes: str) -> RunningLab:
-        running.append(start(wishes))
-        return running[-1]
-
-    yield begin
-    for one in running:
-        one.lab.down()
 
 
 @pytest.fixture

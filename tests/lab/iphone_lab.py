@@ -43,8 +43,9 @@ signal.pause()
 """
 
 
-def package(path: Path, *, bundle: str = BUNDLE, version: str = "1", **info: Any) -> Path:
-    """An .ipa with the small app; a value of `info` that is bytes is a file of the app instead."""
+def package(path: Path, *, bundle: str = BUNDLE, version: str = "1", program: str = _APP, **info: Any) -> Path:
+    """An .ipa with the small app, or another one whose `program` has {python} for its interpreter; a value of `info`
+    that is bytes is a file of the app instead."""
     files = {name: data for name, data in info.items() if isinstance(data, bytes)}
     told = {
         "CFBundleIdentifier": bundle,
@@ -56,9 +57,9 @@ def package(path: Path, *, bundle: str = BUNDLE, version: str = "1", **info: Any
     }
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("Payload/FarmRunner.app/Info.plist", plistlib.dumps(told))
-        program = zipfile.ZipInfo("Payload/FarmRunner.app/FarmRunner")
-        program.external_attr = 0o755 << 16
-        archive.writestr(program, _APP.format(python=sys.executable))
+        executable = zipfile.ZipInfo("Payload/FarmRunner.app/FarmRunner")
+        executable.external_attr = 0o755 << 16
+        archive.writestr(executable, program.replace("{python}", sys.executable))
         for name, data in files.items():
             archive.writestr(f"Payload/FarmRunner.app/{name.replace('__', '.')}", data)
     return path

@@ -13,6 +13,7 @@ import pytest
 
 from harness.analysis.repeats import RepeatPolicy
 from harness.cli.main import main
+from harness.cli.over_runs import sparkline
 from harness.export import columns
 from harness.leases import identity_of_this_process
 from harness.model import METRICS, CaseStatus, DeviceKind, Measured, RunStatus, Step
@@ -373,3 +374,36 @@ def test_what_only_one_run_measured_and_what_changed_is_said(farm: Farm) -> None
     assert [case["device"] for case in found["only_second"]] == ["another"]
     table = farm.text("compare", FIRST, "third")
     assert "not the same runner build" in table and "only in third: another" in table
+
+
+# --- history ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_metric_over_the_runs(farm: Farm) -> None:
+    found = farm.json("history", "--metric", "decode_tps", "--model", "smollm2-*")
+    assert (found["metric"], found["unit"]) == ("decode_tps", "tok/s")
+    pixel = next(series for series in found["series"] if series["device"] == "pixel" and series["kind"] == "virtual")
+    assert [(value["run"], value["value"], value["repeats"]) for value in pixel["values"]] == [
+        (FIRST, 40.0, 3),
+        (SECOND, 20.0, 3),
+    ]
+    assert (pixel["values"][0]["low"], pixel["values"][0]["high"]) == (39.5, 41.0)
+    hostile = next(series for series in found["series"] if series["device"] == HOSTILE)
+    failed, planned = hostile["values"]
+    assert (failed["value"], planned["value"]) == (None, None) and failed["reason"].startswith("failed: ")
+    table = farm.text("history", "--metric", "decode_tps")
+    assert "-50.0 %" in table and "█▁" in table and "pixel (virtual)" in table
+    assert "█▁" not in farm.text("history", "--metric", "decode_tps", "--runs", "1")
+
+
+def test_history_says_what_it_cannot_show(farm: Farm) -> None:
+    code, said = farm.fails("history", "--metric", "decode_tpz")
+    assert code == 2 and "decode_tps" in said
+    assert farm.text("history", "--metric", "decode_tps", "--model", "other-*") == ""
+    assert farm.json("history", "--metric", "decode_tps", "--model", "other-*")["series"] == []
+
+
+def test_a_sparkline_keeps_its_gaps() -> None:
+    assert sparkline([1.0, None, 2.0, 1.5]) == "▁·█▅"
+    assert sparkline([3.0, 3.0]) == "▅▅"
+    assert sparkline([None, None]) == "··" and sparkline([]) == ""
