@@ -124,15 +124,16 @@ def facts_of(values: Mapping[str, Any], disk: Mapping[str, Any] | None, udid: st
 
 def prepare(attached: Attached, lab: Lab, *, limit_s: float = 300.0) -> Attached:
     """Do what farm itself can do about a phone: ask for trust, mount the developer image; the phone as it is then."""
-    missing = {check.name for check in attached.checks if check.level == "problem"}
     phone = Phone(attached.serial, lab)
+    doing = "pairing"
     try:
         if attached.state is DeviceState.UNAUTHORIZED:
             phone.ask("pair", limit_s=PROBE_S, doing="asking for trust")
-        if "image" in missing and "developer mode" not in missing:
+        doing = "image"
+        if _can_mount(attached):
             phone.ask("mount_image", limit_s=limit_s, doing="mounting the developer image")
     except FarmError as error:
-        return _with_problem(attached, error)
+        return _with_problem(attached, doing, error)
     finally:
         phone.close()
     return examine(attached.serial, lab)
@@ -140,9 +141,15 @@ def prepare(attached: Attached, lab: Lab, *, limit_s: float = 300.0) -> Attached
 
 def can_prepare(attached: Attached) -> bool:
     """Whether `prepare` has anything to do."""
-    missing = {check.name for check in attached.checks if check.level == "problem"}
     unpaired = attached.state is DeviceState.UNAUTHORIZED
-    return attached.platform is Platform.IOS and (unpaired or ("image" in missing and "developer mode" not in missing))
+    return attached.platform is Platform.IOS and (unpaired or _can_mount(attached))
+
+
+def _can_mount(attached: Attached) -> bool:
+    """Whether the image is missing, and nothing that only a person can cure stands before it."""
+    missing = {check.name for check in attached.checks if check.level == "problem"}
+    by_hand = "developer mode" in missing or attached.state is DeviceState.LOCKED_SINCE_BOOT
+    return "image" in missing and not by_hand
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -237,11 +244,12 @@ def _silent(udid: str, transports: Sequence[str], error: FarmError) -> Attached:
     )
 
 
-def _with_problem(attached: Attached, error: FarmError) -> Attached:
-    """The phone after what farm tried for it has failed."""
-    others = tuple(check for check in attached.checks if check.level != "problem")
-    said = DeviceCheck("preparing", "problem", error.message, error.advice)
-    return replace(attached, advice=error.advice, checks=(*others, said))
+def _with_problem(attached: Attached, tried: str, error: FarmError) -> Attached:
+    """The phone after what farm tried for it, the cure of the check `tried`, has failed."""
+    said = DeviceCheck(tried, "problem", error.message, error.advice)
+    checks = (*(check for check in attached.checks if check.name != tried), said)
+    advice = [check.advice for check in checks if check.level == "problem" and check.advice]
+    return replace(attached, advice="; ".join(dict.fromkeys(advice)), checks=checks)
 
 
 def _kind(told: Any) -> Kind | None:

@@ -78,6 +78,7 @@ def test_phone_that_nobody_has_unlocked_since_its_start(iphone_lab: Running) -> 
     iphone_lab.order("locked_since_boot")
     try:
         assert wait_until(lambda: the_one(iphone_lab).state is DeviceState.LOCKED_SINCE_BOOT, limit_s=40)
+        assert not can_prepare(the_one(iphone_lab)), "only a person can unlock it, and the image needs that"
     finally:
         iphone_lab.order("locked_since_boot", on=False)
         # A restart unmounts it.
