@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from device_agents.ios.agent import IosAgent
 from device_agents.ios.discovery import can_prepare, discover, prepare
 from device_agents.ios.muxer import listed
+from device_agents.virtual.iphone.lab import IphoneWish
 from harness.errors import ErrorClass, FarmError
 from harness.model import Attached, DeviceKind, DeviceState, Lab, Platform
-from tests.contract.helpers import wait_until
+from tests.contract.helpers import run_job, wait_until
+from tests.contract.iphones import app, spec
 from tests.contract.test_iphone_jobs import lab_of
-from tests.lab.iphone_lab import Running
+from tests.lab.iphone_lab import Running, iphones
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +128,33 @@ def test_muxer_that_is_gone_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FarmError) as raised:
         discover(Lab(usbmux="127.0.0.1:9"))
     assert raised.value.error_class is ErrorClass.MUXER_LOST and "usbmuxd" in raised.value.advice
+
+
+def test_phone_of_an_odd_udid_is_used_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names folders of this host, stands in commands for people, and never leaves its place."""
+    odd = "00008130-Ünï; touch pwned $(id)'\"<x>.."
+    monkeypatch.chdir(tmp_path)
+    with iphones(tmp_path / "phones", IphoneWish("iphone-14@16", udid=odd)) as running:
+        (found,) = discover(lab_of(running))
+        assert (found.serial, found.state) == (odd, DeviceState.UNAUTHORIZED)
+        ready = prepare(found, lab_of(running))
+        assert ready.state is DeviceState.READY
+        agent = IosAgent(ready, lab_of(running))
+        try:
+            agent.files.ensure(app(tmp_path / "app" / "FarmRunner.ipa"), keep=frozenset(), limit_s=60)
+            job = spec("odd", {"print": "ran"})
+            output = run_job(agent, job, tmp_path / "out")
+            assert output.exit_code == 0 and output.files["stderr"].read_text() == "ran\n"
+            words = [word for line in agent.by_hand(job) for word in shlex.split(line)]
+            assert odd in words, "quoted as data"
+        finally:
+            agent.close()
+    assert not (tmp_path / "pwned").exists() and not list(tmp_path.rglob("<x>"))
+
+
+def test_phone_whose_udid_leads_out_of_a_folder_is_refused(tmp_path: Path) -> None:
+    with iphones(tmp_path / "phones", IphoneWish("iphone-14@16", udid="00008130-/../../x")) as running:
+        (found,) = discover(lab_of(running))
+    assert found.state is DeviceState.UNRESPONSIVE
+    assert "not a valid single file name" in found.checks[-1].text
+    assert not list(tmp_path.rglob("x"))
