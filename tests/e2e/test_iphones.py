@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import plistlib
 import signal
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,17 @@ def scripted(tokens: int) -> dict[str, Any]:
     }
 
 
+def another_build(app: VirtualApp, path: Path) -> Path:
+    """The same app as another build."""
+    with zipfile.ZipFile(app.file) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith(".app/Info.plist"):
+                content = plistlib.dumps({**plistlib.loads(content), "CFBundleVersion": "1000"})
+            new.writestr(entry, content)
+    return path
+
+
 def status_of(lab: RunningLab, phone: str = PHONE) -> Mapping[str, Any]:
     udid = lab.info.iphone(phone).udid
     return next(entry for entry in lab.lab.iphones.order("status") if entry["udid"] == udid)
@@ -141,8 +154,19 @@ def test_one_run_and_one_report_of_both_platforms(on_phones: MakeFarm, start_lab
     text = report.read_text(encoding="utf-8")
     assert all(word in text for word in (PHONE, "pixel-8-pro", "iOS 18.5", "Android 1", "virtual phone"))
 
+    newer = another_build(app, farm.folder / "newer.ipa")
+    farm.write(
+        runners=[
+            entry if entry["id"] != "app" else {**entry, "path": str(newer)} for entry in farm.inventory["runners"]
+        ]
+    )
     again = farm("--json", "run", "--tier", "flagship", "--repeats", "1").expect(0).json()
     assert PHONE in farm("compare", done["run"], again["run"]).expect(0).out
+    measured = [row for row in farm.rows() if row["run"] == again["run"] and row["status"] == "measured"]
+    (loaded,) = (row for row in measured if row["device"] == PHONE)
+    assert loaded["provenance"]["load"] == "first after an install"
+    assert loaded["metrics"]["load_first_ms"]["value"] > 0
+    assert "first load after an install" in loaded["metrics"]["load_ms"]["unavailable"]
     by_hand = farm("show", first["case"], "--command").expect(0).out
     assert "pymobiledevice3 developer dvt launch" in by_hand and lab.info.iphone(PHONE).udid in by_hand
 
