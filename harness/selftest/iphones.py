@@ -23,6 +23,7 @@ from harness.selftest import native, trials
 from harness.selftest.checks import Check, near, not_run, same
 from harness.selftest.native import scripted
 from harness.selftest.runs import Bench, Seen
+from harness.selftest.steady import disturbance, until_steady
 from harness.selftest.task import Task
 from harness.selftest.truth import Truth, TruthMissing
 from harness.selftest.virtual import Handle
@@ -220,16 +221,20 @@ def throttle(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> lis
     minutes = max(trials.THROTTLE_MINUTES, task.minutes / 2)
     work = _busy(WorkloadKind.SUSTAINED, minutes)
     begin = {"heat_scale": trials.HEAT_SCALE, "temperature_c": trials.START_C, "ambient_c": WARM_ROOM_C}
-    found: list[Check] = []
-    for device in devices:
+
+    def attempt(device: ResolvedDevice) -> tuple[list[Check], str]:
         room = profiles.load(task.phones.of(device).phone.profile).physics.ambient_c
         after = {**trials.AS_FOUND, "temperature_c": trials.COOL_C, "ambient_c": room}
         sun = _meanwhile(task, [device], lambda handle: handle.set(**SUN), SUN_S)
         with task.phones.changed([device], begin, after), sun:
             runs = bench.run([device], {"throttle": work}, native=True)[device.id]
-        found += trials.with_truth(("thermal_state_s",), device, task, runs, "throttle", judge_state)
-        found += trials.with_truth(trials.THROTTLE, device, task, runs, "throttle", trials.judge_throttle)
-    return found
+        checks = [
+            *trials.with_truth(("thermal_state_s",), device, task, runs, "throttle", judge_state),
+            *trials.with_truth(trials.THROTTLE, device, task, runs, "throttle", trials.judge_throttle),
+        ]
+        return checks, disturbance(device, task, runs.get("throttle"), checks)
+
+    return [check for device in devices for check in until_steady(partial(attempt, device))]
 
 
 def judge_state(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from android_runner.calibration import PROGRAM
@@ -16,6 +17,7 @@ from harness.model import Gates, Unavailable, Workload, WorkloadKind
 from harness.plan import ResolvedDevice
 from harness.selftest.checks import Check, absent, near, near_share, not_run, same
 from harness.selftest.runs import Bench, Seen
+from harness.selftest.steady import disturbance, until_steady
 from harness.selftest.task import Task
 from harness.selftest.truth import Truth, TruthMissing
 from harness.selftest.virtual import Handle
@@ -201,13 +203,15 @@ def throttle(bench: Bench, task: Task, devices: Sequence[ResolvedDevice]) -> lis
     """
     minutes = max(THROTTLE_MINUTES, task.minutes / 2)
     work = Workload(WorkloadKind.SUSTAINED, 1, 1, threads=8, minutes=minutes, args=("--cpu-ms", "10"))
-    found: list[Check] = []
-    for device in devices:
-        begin = {"heat_scale": HEAT_SCALE, "temperature_c": START_C}
-        with task.phones.changed([device], begin, {**AS_FOUND, "temperature_c": COOL_C}):
-            seen = bench.run([device], {"throttle": work})
-        found += with_truth(THROTTLE, device, task, seen[device.id], "throttle", judge_throttle)
-    return found
+    begin, after = {"heat_scale": HEAT_SCALE, "temperature_c": START_C}, {**AS_FOUND, "temperature_c": COOL_C}
+
+    def attempt(device: ResolvedDevice) -> tuple[list[Check], str]:
+        with task.phones.changed([device], begin, after):
+            runs = bench.run([device], {"throttle": work})[device.id]
+        checks = with_truth(THROTTLE, device, task, runs, "throttle", judge_throttle)
+        return checks, disturbance(device, task, runs.get("throttle"), checks)
+
+    return [check for device in devices for check in until_steady(partial(attempt, device))]
 
 
 def judge_throttle(device: ResolvedDevice, handle: Handle, runs: Mapping[str, Seen], truth: Truth) -> list[Check]:
