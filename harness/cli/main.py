@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("harness.cli.history:runs", "List the runs."),
     "show": ("harness.cli.history:show", "Show one run or one case."),
     "report": ("harness.cli.report:report", "Write the HTML report, one file per tier."),
-    "export": ("harness.cli.history:export", "Write results as CSV, JSON lines or Parquet."),
+    "export": ("harness.cli.exporting:export", "Write results as CSV, JSON lines, Parquet or traces."),
     "db": ("harness.cli.db:db", "Check, back up or vacuum the database."),
     "compare": ("harness.cli.history:compare", "Put two runs side by side."),
     "tune": ("harness.cli.tune:tune", "Find the fastest threads and cores of a phone."),
