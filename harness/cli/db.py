@@ -85,7 +85,8 @@ def backup(context: Context, file: Path, force: bool) -> None:
     if context.json:
         words.print_json({"file": str(made.file), "bytes": made.size_bytes, "runs": made.runs})
     else:
-        click.echo(f"{made.file}: {made.runs} runs, {made.size_bytes / 1e6:.1f} MB, checked")
+        runs = "1 run" if made.runs == 1 else f"{made.runs} runs"
+        click.echo(f"{made.file}: {runs}, {made.size_bytes / 1e6:.1f} MB, checked")
 
 
 @db.command()

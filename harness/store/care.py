@@ -177,15 +177,16 @@ def size_of(path: Path) -> int:
 
 
 def _require_idle(connection: sqlite3.Connection, path: Path) -> None:
+    here = rules.identity_of_this_process().host
     going = connection.execute(
-        "SELECT id, owner, host, pid, pid_started FROM runs WHERE status = ?", (RunStatus.RUNNING.value,)
+        "SELECT id, owner, pid, pid_started FROM runs WHERE status = ? AND host = ?", (RunStatus.RUNNING.value, here)
     )
-    for run, owner, host, pid, started in going.fetchall():
-        if rules.is_alive(host, pid, started):
+    for run, owner, pid, started in going.fetchall():
+        if rules.is_alive(here, pid, started):
             raise StoreError(
-                f"database {path}: run {run} is going on (process {pid}, {owner})",
-                advice="wait for its end; if that host is gone, `farm resume` there or here ends the run",
+                f"database {path}: run {run} is going on (process {pid}, {owner})", advice="wait for its end"
             )
+    # Whether a process of another host lives is not known here; at work, it holds leases and renews them.
     held = connection.execute("SELECT identity, owner, host, pid, pid_started, expires_at FROM leases WHERE reserved=0")
     for row in held.fetchall():
         lease = LeaseInfo(*row)

@@ -72,7 +72,7 @@ def test_check_of_a_cut_file(path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_backup_and_vacuum(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = path.with_name("copy.db")
     assert farm(path, "db", "backup", str(copy)) == 0
-    assert "1 runs" in capsys.readouterr().out
+    assert "1 run," in capsys.readouterr().out
     assert farm(path, "db", "backup", str(copy)) == 2
     assert "--force" in capsys.readouterr().err
     assert farm(path, "--json", "db", "backup", str(copy), "--force") == 0

@@ -247,6 +247,7 @@ def test_a_run_that_goes_on_is_not_disturbed(path: Path) -> None:
             care.vacuum(url_of(path))
         store.set_run_status("going", RunStatus.INTERRUPTED)
         store.begin_run(replace(going, id="dead", pid_started=1.0), [])
+        store.begin_run(replace(going, id="of a host that is gone", host="f" * 16), [])
     care.vacuum(url_of(path))
 
 
