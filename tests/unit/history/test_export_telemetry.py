@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -151,3 +152,16 @@ def test_a_trace_of_one_repetition_is_a_file_and_of_several_a_folder(folder: Pat
 )
 def test_what_does_not_go_together_is_explained(farm: Any, argv: tuple[str, ...], said: str) -> None:
     assert said in farm("export", *argv, code=2)
+
+
+def test_damaged_telemetry_is_named_and_leaves_no_half_file(farm: Any, folder: Path) -> None:
+    with sqlite3.connect(folder / "farm.db") as connection:
+        connection.execute("UPDATE telemetry SET samples = substr(samples, 1, 30) WHERE count AND key LIKE '%.2'")
+    connection.close()
+    out = folder / "out"
+    for argv in (("--telemetry", "--format", "csv", "-o"), ("--case", f"{CASE}.2", "--perfetto")):
+        said = farm("export", *argv, str(out), code=1)
+        assert f"telemetry of {CASE}.2, zone.cpu.temperature: damaged" in said
+        assert "farm db check" in said
+    assert not [file.name for file in folder.iterdir() if not file.name.startswith("farm.db")]
+    farm("export", "--telemetry", "--format", "csv", "-o", str(out), "--case", f"{CASE}.1")
