@@ -45,6 +45,7 @@ _PLAIN = (
 )
 _PROVENANCE = ("device_kind", "model_sha256", "runner_sha256", "os_fingerprint", "harness_version")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+WITHOUT_PYARROW = 'Parquet needs pyarrow, which is not installed: python -m pip install "farm[parquet]" (or pyarrow)'
 _BATCH = 1000
 _RUNS_KEPT = 16
 
@@ -56,8 +57,18 @@ def utc(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def records(store: Store, run: str | None = None) -> Iterator[Record]:
-    """A record for every measurement with an outcome, by start; memory does not grow with the database."""
+def finished(
+    store: Store, run: str | None = None, case: str | None = None, key: str | None = None
+) -> Iterator[MeasurementRow]:
+    """Every measurement with an outcome, by start: of all runs, of one run, of one case, or only the one called
+    `key`."""
+    for row in store.measurements(run, case=case):
+        if row.status in FINAL and key in (None, row.planned.key):
+            yield row
+
+
+def records(store: Store, run: str | None = None, case: str | None = None, key: str | None = None) -> Iterator[Record]:
+    """A record for every measurement of `finished`; memory does not grow with the database."""
 
     @lru_cache(maxsize=_RUNS_KEPT)
     def judged_of(run_id: str) -> Mapping[str, Judgement]:
@@ -65,10 +76,9 @@ def records(store: Store, run: str | None = None) -> Iterator[Record]:
 
     from harness.analysis.judgement import Judgement
 
-    for row in store.measurements(run):
-        if row.status in FINAL:
-            # A run that goes on while it is exported may get a case after it was judged.
-            yield record(row, judged_of(row.planned.run).get(row.planned.case) or Judgement())
+    for row in finished(store, run, case, key):
+        # A run that goes on while it is exported may get a case after it was judged.
+        yield record(row, judged_of(row.planned.run).get(row.planned.case) or Judgement())
 
 
 def judgements(store: Store, run: str) -> Mapping[str, Judgement]:
@@ -220,9 +230,7 @@ def write_parquet(found: Iterable[Record], file: IO[bytes]) -> int:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise UsageError(
-            'Parquet needs pyarrow, which is not installed: python -m pip install "farm[parquet]" (or pyarrow)'
-        ) from None
+        raise UsageError(WITHOUT_PYARROW) from None
     types = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64()}
     schema = pa.schema([(name, types[kind]) for name, kind in columns().items()])
     count = 0

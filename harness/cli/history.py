@@ -1,17 +1,10 @@
-"""farm runs, show, export, compare: what was measured before. None of them touches a device."""
+"""farm runs, show, compare: what was measured before. None of them touches a device."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
-
-from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.cli.main import Context
@@ -69,49 +62,6 @@ def show(context: Context, name: str, command: bool) -> None:
             views.print_case(store, found)
         else:
             views.print_run(store, found.run)
-
-
-@click.command()
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), required=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
-@click.option("--run", "run_name", help="Only this run (its id or a unique beginning).")
-@click.pass_obj
-def export(context: Context, form: str, out: Path | None, run_name: str | None) -> None:
-    """Write results as CSV, JSON lines or Parquet: a row for each case and repetition, by start."""
-    from harness.cli import lookup, words
-    from harness.export import WRITERS, records
-
-    if out is None and form == "parquet":
-        raise UsageError("--format parquet needs -o FILE: it is no text for a terminal or a pipe")
-    if out is None and context.json and form != "jsonl":
-        raise UsageError(f"--json and --format {form} both want standard output: name a file with -o")
-    with lookup.open_existing(context) as store:
-        run = lookup.find_run(store, run_name) if run_name else None
-        if out is None:
-            WRITERS[form](records(store, run), sys.stdout.buffer)
-            return
-        with _replacing(out) as file:
-            count = WRITERS[form](records(store, run), file)
-    if context.json:
-        words.print_json({"file": str(out), "rows": count})
-    else:
-        click.echo(f"{out}: {count} rows", err=True)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when it is complete; a failure leaves what was there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @click.command()

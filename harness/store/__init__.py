@@ -1,6 +1,6 @@
 """Runs and measurements in a database: SQLite by default, PostgreSQL by URL."""
 
-from harness.store.rows import DeviceRecord, EventRecord, MeasurementRow
+from harness.store.rows import DeviceRecord, EventRecord, MeasurementRow, Samples
 from harness.store.store import Store
 
-__all__ = ["DeviceRecord", "EventRecord", "MeasurementRow", "Store"]
+__all__ = ["DeviceRecord", "EventRecord", "MeasurementRow", "Samples", "Store"]

@@ -2,11 +2,11 @@
 
 A trace is a version byte followed by chunks of at most CHUNK_S seconds, each
 
-    int64 base (µs since boot) · uint32 samples · uint32 bytes · zlib-6 of (int32 time deltas in µs, float32 values)
+    int64 base (µs since boot) · uint32 samples · uint32 bytes · zlib of (int32 time deltas in µs, float32 values)
 
 where both arrays are byte-shuffled (all first bytes, then all second bytes, …), little endian. A chunk has its own
-base, so no delta overflows however long the phone was silent. float32 keeps 7 digits, which is beyond the resolution of
-every sensor of a phone; inter-token latencies are kept as float64.
+base, so no delta overflows however long the phone was silent; how long chunks are is the writer's choice. float32 keeps
+7 digits, which is beyond the resolution of every sensor of a phone; inter-token latencies are kept as float64.
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CHUNK_S = 30
+CHUNK_S = 600
+"""Longer ones pack no better, and a delta inside one has to fit into 32 bits of µs (2147 s)."""
+
 VERSION = 1
-_LEVEL = 6
+_LEVEL = 4
+"""Of zlib: 6 takes nearly twice the time and saves 4 %."""
+
+_LOOK = 4096
 _HEAD = struct.Struct("<qII")
 
 
@@ -46,11 +51,22 @@ def pack_trace(uptime_s: Sequence[float], values: Sequence[float]) -> bytes:
     parts = [bytes([VERSION])]
     start = 0
     while start < len(micros):
-        outside = np.flatnonzero(np.abs(micros[start:] - micros[start]) >= CHUNK_S * 1_000_000)
-        end = start + int(outside[0]) if len(outside) else len(micros)
+        end = _chunk_end(micros, start)
         parts.append(_chunk(micros[start:end], numbers[start:end]))
         start = end
     return b"".join(parts)
+
+
+def _chunk_end(micros: NDArray[np.int64], start: int) -> int:
+    """Index behind the last sample of the chunk that begins at `start`. A few thousand samples at a time are looked
+    at: a chunk is seldom longer, and a trace may be."""
+    import numpy as np
+
+    for begin in range(start, len(micros), _LOOK):
+        outside = np.abs(micros[begin : begin + _LOOK] - micros[start]) >= CHUNK_S * 1_000_000
+        if outside.any():
+            return begin + int(outside.argmax())
+    return len(micros)
 
 
 def unpack_trace(blob: bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -61,12 +77,22 @@ def unpack_trace(blob: bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """
     import numpy as np
 
-    if not blob:
-        return (), ()
-    if blob[0] != VERSION:
+    micros, values = unpack_arrays(blob)
+    return tuple((micros / 1e6).tolist()), tuple(values.astype(np.float64).tolist())
+
+
+def unpack_arrays(blob: bytes) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Blob → (uptime in whole µs, values), as arrays: a sixth of the memory of numbers of Python.
+
+    Raises:
+        ValueError: the blob is damaged or of an unknown version.
+    """
+    import numpy as np
+
+    times: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    values: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
+    if blob and blob[0] != VERSION:
         raise ValueError(f"samples of unknown version {blob[0]}")
-    times: list[float] = []
-    values: list[float] = []
     offset = 1
     while offset < len(blob):
         try:
@@ -78,10 +104,9 @@ def unpack_trace(blob: bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
         offset += size
         if len(raw) != 8 * count:
             raise ValueError("damaged samples: length of a chunk")
-        deltas = _unshuffled(raw[: 4 * count], "<i4").astype(np.int64)
-        times += ((base + np.cumsum(deltas)) / 1e6).tolist()
-        values += _unshuffled(raw[4 * count :], "<f4").astype(np.float64).tolist()
-    return tuple(times), tuple(values)
+        times.append(base + np.cumsum(_unshuffled(raw[: 4 * count], "<i4"), dtype=np.int64))
+        values.append(_unshuffled(raw[4 * count :], "<f4"))
+    return np.concatenate(times), np.concatenate(values)
 
 
 def pack_floats(values: Sequence[float]) -> bytes:

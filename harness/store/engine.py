@@ -55,6 +55,24 @@ def exists(url: str) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
+def sqlite_file(url: str) -> Path | None:
+    """Path of an SQLite database, looked at from outside; None where the URL names a server.
+
+    Raises:
+        StoreError: the URL cannot be used, or the file is missing, cannot be read or is no SQLite database.
+    """
+    address = _address(url)
+    if not _is_sqlite(address):
+        return None
+    path = _file(address)
+    if not path.exists():
+        raise StoreError(f"{shown(address)}: there is none", advice="name it with --db; `farm run` makes one")
+    _check_file(path, shown(address))
+    if not exists(url):
+        raise StoreError(f"{shown(address)} is empty", advice="name another with --db; `farm run` fills this one")
+    return path
+
+
 @contextmanager
 def explained(address: URL) -> Iterator[None]:
     """Turn what the database says into a StoreError that names it and says what to do."""
@@ -64,8 +82,17 @@ def explained(address: URL) -> Iterator[None]:
     except exc.TimeoutError as error:
         raise StoreError(f"{name}: every connection is in use", advice="run fewer phones at once") from error
     except exc.DBAPIError as error:
-        text = str(error.orig).strip() or type(error.orig).__name__
-        raise StoreError(f"{name}: {text.splitlines()[0]}", advice=_advice(text)) from error
+        raise unusable(name, str(error.orig).strip() or type(error.orig).__name__) from error
+
+
+def name_of(url: str) -> str:
+    """How the database at `url` is called in messages. Raises StoreError when it is no URL."""
+    return shown(_address(url))
+
+
+def unusable(name: str, text: str) -> StoreError:
+    """What a database said, with advice; `name` is how it is called."""
+    return StoreError(f"{name}: {text.splitlines()[0]}", advice=_advice(text))
 
 
 def shown(address: URL) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import fmean, median
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from harness.errors import StoreError
 from harness.model import (
     METRICS,
     CaseStatus,
@@ -23,7 +25,7 @@ from harness.model import (
     Trace,
 )
 from harness.store import rows
-from harness.store.blobs import unpack_floats, unpack_trace
+from harness.store.blobs import unpack_arrays, unpack_floats, unpack_trace
 from harness.store.rows import DeviceRecord
 from harness.store.schema import cases, events, metrics, outputs, runs, steps, telemetry, token_times
 from harness.store.schema import device_records as schema_records
@@ -154,14 +156,38 @@ def traces(connection: Connection, key: str, channels: Sequence[str]) -> tuple[T
         query = query.where(telemetry.c.channel.in_(channels))
     found = []
     for row in connection.execute(query).mappings():
-        times, values = unpack_trace(row["samples"])
+        with _intact(key, row["channel"]):
+            times, values = unpack_trace(row["samples"])
         found.append(Trace(rows.channel_from_row(row), times, values))
     return tuple(found)
 
 
+def samples(connection: Connection, key: str) -> Iterator[rows.Samples]:
+    """Telemetry of a measurement as arrays, one channel at a time."""
+    query = sa.select(telemetry).where(telemetry.c.key == key).order_by(telemetry.c.position)
+    for row in connection.execution_options(yield_per=1).execute(query).mappings():
+        with _intact(key, row["channel"]):
+            micros, values = unpack_arrays(row["samples"])
+        yield rows.Samples(rows.channel_from_row(row), micros, values)
+
+
 def itl(connection: Connection, key: str) -> tuple[float, ...]:
     blob = connection.execute(sa.select(token_times.c.itl).where(token_times.c.key == key)).scalar_one_or_none()
-    return () if blob is None else unpack_floats(blob)
+    if blob is None:
+        return ()
+    with _intact(key, "inter-token times"):
+        return unpack_floats(blob)
+
+
+@contextmanager
+def _intact(key: str, what: str) -> Iterator[None]:
+    """Say of which measurement a blob cannot be read."""
+    try:
+        yield
+    except ValueError as error:
+        raise StoreError(
+            f"telemetry of {key}, {what}: {error}", advice="`farm db check` tells what else is damaged; restore a copy"
+        ) from error
 
 
 def output(connection: Connection, key: str) -> tuple[str, tuple[str, ...]]:

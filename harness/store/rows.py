@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.model import (
     CaseStatus,
@@ -30,6 +30,10 @@ from harness.model import (
     Workload,
     WorkloadKind,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Row = Mapping[Any, Any]
 """A row by column name, or a mapping from stored JSON."""
@@ -80,6 +84,19 @@ class DeviceRecord:
     key: str
     at: float
     value: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """One channel of a measurement as arrays of equal length, both empty where it is absent.
+
+    Args:
+        micros: device uptime in µs, int64. values: in the channel's unit, float32 as they are stored.
+    """
+
+    channel: Channel
+    micros: NDArray[np.int64]
+    values: NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

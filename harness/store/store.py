@@ -29,7 +29,7 @@ from harness.store import lease_table, reading, rows
 from harness.store.blobs import pack_floats, pack_trace
 from harness.store.engine import exists, explained, open_engine, writing
 from harness.store.lease_table import Dead
-from harness.store.rows import DeviceRecord, EventRecord, MeasurementRow, clean, clean_text
+from harness.store.rows import DeviceRecord, EventRecord, MeasurementRow, Samples, clean, clean_text
 from harness.store.schema import cases, device_records, events, metrics, outputs, runs, steps, telemetry, token_times
 
 _CHILDREN = (metrics, telemetry, token_times, outputs)
@@ -313,6 +313,11 @@ class Store:
         """Telemetry of a measurement: the named channels, or all; absent channels come without samples."""
         with self._read() as connection:
             return reading.traces(connection, key, channels)
+
+    def samples(self, key: str) -> Iterator[Samples]:
+        """Telemetry of a measurement as arrays, one channel after the other: little memory however long it is."""
+        with self._read() as connection:
+            yield from reading.samples(connection, key)
 
     def itl(self, key: str) -> tuple[float, ...]:
         """Inter-token latencies in ms, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from pathlib import Path
@@ -42,6 +43,39 @@ def test_damaged_inside(farm: Farm) -> None:
     content[100:4096] = b"\xff" * 3996
     database.write_bytes(content)
     refused(farm, database)
+
+
+def test_a_damaged_one_is_told_by_check_and_its_backup_takes_its_place(farm: Farm) -> None:
+    database, copy = farm.folder / "farm.db", farm.folder / "copy.db"
+    at = ("--db", f"sqlite:///{database}")
+    farm(*at, "run").expect(0)
+    before = farm(*at, "export", "--format", "jsonl").expect(0).out
+    assert farm(*at, "--json", "db", "check").expect(0).json()["sound"]
+    farm(*at, "db", "backup", str(copy)).expect(0)
+    farm(*at, "db", "vacuum").expect(0)
+    content = database.read_bytes()
+    for spoilt in (content[:6000], content[: len(content) // 2], content[:4096] + b"\xa5" * (len(content) - 4096)):
+        database.write_bytes(spoilt)
+        done = farm(*at, "db", "check").expect(CANNOT_USE, "what to do", "farm db backup")
+        assert "DAMAGED  pages" in done.out
+        farm(*at, "db", "backup", str(farm.folder / "second.db")).expect(CANNOT_USE, "what to do")
+        assert database.read_bytes() == spoilt
+    copy.replace(database)
+    assert farm(*at, "export", "--format", "jsonl").expect(0).out == before
+
+
+def test_what_a_run_left_is_telemetry_and_a_trace(farm: Farm) -> None:
+    at = ("--db", f"sqlite:///{farm.folder / 'farm.db'}")
+    farm(*at, "run").expect(0)
+    rows = [
+        json.loads(line) for line in farm(*at, "export", "--telemetry", "--format", "jsonl").expect(0).out.splitlines()
+    ]
+    assert rows and all((row["value"] is None) == (row["absent"] is not None) for row in rows)
+    farm(*at, "export", "--perfetto", "trace.json").expect(0)
+    trace = json.loads((farm.folder / "trace.json").read_text())
+    steps = {event["name"] for event in trace["traceEvents"] if event["ph"] == "X"}
+    assert {"deploy", "run", "collect", "process"} <= steps
+    assert sum(event["ph"] == "C" for event in trace["traceEvents"]) >= sum(row["absent"] is None for row in rows)
 
 
 def test_of_a_newer_farm(farm: Farm) -> None:
