@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -32,11 +33,23 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["json_script"] = json_script
-    style, script = _source("report.css"), _source("report.js")
-    environment.globals["style"] = Markup(style)
-    environment.globals["script"] = Markup(script)
-    environment.globals["policy"] = policy(style, script)
     return environment
+
+
+@cache
+def _inline(drawing: bool) -> dict[str, Any]:
+    """The style sheets and scripts of a page, and the policy that allows just them; `drawing`: it plots samples."""
+    styles = [_source("report.css")]
+    scripts = [_source("report.js")]
+    if drawing:
+        styles.append(_source("uplot.min.css", "reports.vendor"))
+        licence = _source("LICENSE.uplot.txt", "reports.vendor")
+        scripts += [f"/*\n{licence}\n*/\n{_source('uplot.min.js', 'reports.vendor')}", _source("samples.js")]
+    return {
+        "styles": [Markup(text) for text in styles],
+        "scripts": [Markup(text) for text in scripts],
+        "policy": policy(styles, scripts),
+    }
 
 
 def visible(value: Any) -> Any:
@@ -46,20 +59,21 @@ def visible(value: Any) -> Any:
     return value
 
 
-def _source(name: str) -> str:
-    return resources.files("reports.templates").joinpath(name).read_text("utf-8")
+def _source(name: str, package: str = "reports.templates") -> str:
+    return resources.files(package).joinpath(name).read_text("utf-8")
 
 
-def policy(style: str, script: str) -> str:
-    """The Content-Security-Policy: this style sheet, this script, and no request of any kind."""
+def policy(styles: Iterable[str], scripts: Iterable[str]) -> str:
+    """The Content-Security-Policy: these style sheets, these scripts, and no request of any kind."""
     return (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src {_hashes(styles)}; script-src {_hashes(scripts)}; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _hashes(texts: Iterable[str]) -> str:
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
 
 
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -75,8 +89,9 @@ def json_script(text: str) -> Markup:
 def tier_html(page: TierPage, index: str) -> str:
     """`index`: name of the index beside the file."""
     template = _environment().get_template("tier.html.j2")
-    return template.render(page=page, index=index, csv_json=json.dumps(page.data_csv))
+    inline = _inline(bool(page.samples))
+    return template.render(page=page, index=index, csv_json=json.dumps(page.data_csv), **inline)
 
 
 def index_html(page: IndexPage) -> str:
-    return _environment().get_template("index.html.j2").render(page=page)
+    return _environment().get_template("index.html.j2").render(page=page, **_inline(False))

@@ -22,6 +22,7 @@ from reports.cases import Case, Notes, aggregate, case_name, count_statuses, gat
 from reports.inputs import DeviceInput, Repetition, RunInput, Telemetry
 from reports.numbers import duration, iso, moment, plural, significant
 from reports.published import published_rows
+from reports.samples import page_samples
 from reports.verdicts import target_heads, verdict_rows, verdict_tally
 from reports.views import (
     DeviceName,
@@ -123,6 +124,7 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
         provenance=_provenance(run, cases),
         made=_made(shown),
         published=published_rows(run, cases),
+        samples=page_samples(shown, drawn, telemetry),
         data_json=rows.as_json(data),
         data_csv=rows.as_csv(data),
         data_name=f"farm-{run.record.id}-{tier}",

@@ -98,3 +98,11 @@ class Timeline:
     ticks: tuple[Tick, ...]
     axis_y: float
     events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The samples of one repetition for the script that draws them: `text` of the element `id`, see reports.samples."""
+
+    id: str
+    text: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.before import BeforeView, HeatView
-from reports.plots import Gauge, Strip, Timeline
+from reports.plots import Gauge, Packed, Strip, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +330,7 @@ class TierPage:
     provenance: tuple[Named, ...]
     made: tuple[MadeRow, ...]
     published: tuple[PublishedRow, ...]
+    samples: tuple[Packed, ...]
     data_json: str
     data_csv: str
     data_name: str

@@ -20,6 +20,9 @@ from reports.html import json_script, visible
 from reports.inputs import RunInput
 from tests.unit.reports.sample import HOSTILE, START, Samples, record, run_input
 
+DATA = ("application/json", "application/octet-stream")
+"""Types of script elements that no browser runs."""
+
 
 class Elements(HTMLParser):
     """Every element with its attributes, and the text of scripts and styles."""
@@ -55,10 +58,12 @@ def test_only_our_style_and_script_are_allowed(hostile: dict[str, str], name: st
     assert policy is not None
     assert policy.startswith("default-src 'none'; ")
     for tag, attributes, text in page.raw:
-        if attributes.get("type") != "application/json":
+        if attributes.get("type") not in DATA:
             digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-            assert f"{tag}-src 'sha256-{digest}'" in policy
+            (allowed,) = [part for part in policy.split("; ") if part.startswith(f"{tag}-src ")]
+            assert f"'sha256-{digest}'" in allowed.split()
     assert "unsafe" not in policy
+    assert policy.count("sha256-") == sum(a.get("type") not in DATA for _, a, _ in page.raw)
 
 
 @pytest.mark.parametrize("name", ["flagship.html", "index.html"])
@@ -78,7 +83,8 @@ def test_hostile_names_are_text_and_cannot_hide_or_reorder(hostile: dict[str, st
     assert "&lt;script&gt;alert(&#39;1&#39;)" in text
     assert "\u202e" not in re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.S)
     assert "[U+202E]gnol" in text
-    assert sum(tag == "script" for tag, _ in Elements(text).found) == 3
+    running = [a for tag, a in Elements(text).found if tag == "script" and a.get("type") not in DATA]
+    assert running == [{}, {}, {}]
 
 
 def test_ids_are_unique_and_links_lead_somewhere(hostile: dict[str, str]) -> None:
@@ -93,7 +99,7 @@ def test_ids_are_unique_and_links_lead_somewhere(hostile: dict[str, str]) -> Non
 
 
 def test_data_survive_embedding(hostile: dict[str, str]) -> None:
-    scripts = {a["id"]: text for tag, a, text in Elements(hostile["flagship.html"]).raw if a.get("type")}
+    scripts = {a["id"]: text for tag, a, text in Elements(hostile["flagship.html"]).raw if "id" in a}
     rows = json.loads(scripts["data-json"])
     assert HOSTILE in {row["model"] for row in rows}
     assert json.loads(scripts["data-csv"]).startswith("run,case,device,")
@@ -104,6 +110,15 @@ def test_json_inside_a_script_element_cannot_leave_it(text: str) -> None:
     embedded = str(json_script(text))
     assert not set(embedded) & set("<>&\u2028")
     assert json.loads(embedded) == json.loads(text)
+
+
+def test_the_plotting_code_comes_with_its_licence_and_only_where_there_is_something_to_plot() -> None:
+    run, samples = run_input(repeats=1)
+    page = reports.render(run, samples, generated_at=START)
+    assert "Copyright (c) 2022 Leon Sorokin" in page["flagship.html"]
+    assert "var uPlot=" in page["flagship.html"]
+    assert "uPlot" not in page["index.html"]
+    assert "uPlot" not in reports.render(run, Samples(), generated_at=START)["flagship.html"]
 
 
 def test_control_characters_are_shown() -> None:
