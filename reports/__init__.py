@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.model import CaseStatus, RunRecord
+from reports.cases import tiers_of
 from reports.files import INDEX, file_name, write_atomically
 from reports.html import index_html, tier_html
+from reports.index import history_row, index_page
 from reports.inputs import RunInput, Telemetry
-from reports.pages import history_row, index_page, tier_page, tiers_of
+from reports.pages import tier_page
 
 if TYPE_CHECKING:
     from harness.store import Store

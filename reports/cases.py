@@ -8,10 +8,19 @@ from dataclasses import dataclass, field
 from statistics import median
 from urllib.parse import quote
 
-from harness.model import NOT_A_PHONE, CaseStatus, Measured, MetricSpec, PlannedCase, Unavailable
+from harness.analysis.repeats import RepeatPolicy, counted
+from harness.model import NOT_A_PHONE, CaseStatus, Measured, MetricSpec, PlannedCase, Reading, Unavailable
 from reports.inputs import DeviceInput, Repetition, RunInput
 from reports.numbers import DASH, alike
 from reports.views import CaseName, DeviceName, MetricCell, MetricHead, Note
+
+STATUS_WORDS: Mapping[str, str] = {
+    "measured": "measured",
+    "failed": "failed",
+    "refused": "refused",
+    "skipped": "skipped",
+    "unfinished": "not run yet",
+}
 
 _FINAL = (CaseStatus.MEASURED, CaseStatus.FAILED, CaseStatus.REFUSED, CaseStatus.SKIPPED)
 
@@ -137,6 +146,17 @@ def aggregate(repetitions: Sequence[Repetition], metric: str, notes: Notes) -> M
     return MetricCell(middle, detail)
 
 
+def median_reading(case: Case, metric: str, policy: RepeatPolicy) -> Reading:
+    """The median over the repetitions that count, or why there is none."""
+    valid = [one for one in counted(case.repetitions, policy.warm_up) if one.status is CaseStatus.MEASURED]
+    readings = [one.metrics.get(metric) for one in valid]
+    measured = [reading for reading in readings if isinstance(reading, Measured)]
+    if not measured:
+        return Unavailable(why_absent(valid or case.repetitions, metric))
+    middle = median(reading.value for reading in measured)
+    return Measured(middle, measured[0].unit, f"median of {len(measured)}")
+
+
 def natural(text: str) -> list[tuple[int, str]]:
     """A sort key under which "s24-10" comes after "s24-9"."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
@@ -149,3 +169,10 @@ def count_statuses(repetitions: Iterable[Repetition]) -> Mapping[str, int]:
     for one in repetitions:
         counts[one.status.value if one.status in _FINAL else "unfinished"] += 1
     return counts
+
+
+def tiers_of(run: RunInput) -> tuple[str, ...]:
+    """The tiers that the run has measurements of, in the order of its inventory."""
+    order = {tier: position for position, tier in enumerate(run.record.tiers)}
+    present = dict.fromkeys(one.planned.tier for one in run.repetitions)
+    return tuple(sorted(present, key=lambda tier: order.get(tier, len(order))))

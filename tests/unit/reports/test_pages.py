@@ -11,10 +11,12 @@ from random import Random
 import pytest
 
 from harness.model import METRICS, CaseStatus, DeviceKind, Model, RunStatus, Unavailable
+from reports.cases import tiers_of
+from reports.index import index_page
 from reports.inputs import RunInput
-from reports.pages import _TABLES, MOST_TIMELINES, index_page, tier_page, tiers_of
-from reports.views import TierPage
-from tests.unit.reports.sample import START, Samples, metrics, planned, repetition, run_input
+from reports.page_views import TierPage
+from reports.pages import _TABLES, MOST_TIMELINES, tier_page
+from tests.unit.reports.sample import START, Samples, family, metrics, planned, repetition, run_input
 
 MARKS = {"s24-ultra-a": "virtual phone", "s24-ultra-b": "virtual phone", "bench-host": "not a phone", "pixel-8-pro": ""}
 
@@ -184,6 +186,27 @@ def test_beyond_the_budget_only_the_typical_repetition_is_drawn() -> None:
         drawn = [one for one in case.repetitions if one.timeline]
         assert len(drawn) == 1
         assert all(one.no_timeline for one in case.repetitions if not one.timeline)
+
+
+def test_each_size_of_a_model_stands_beside_its_original_per_phone() -> None:
+    rows = tier_page(family()[0], "flagship", family()[1], START).compression
+    assert [(row.case.device.id, row.case.device.mark, row.case.quant) for row in rows] == [
+        (device, mark, quant)
+        for device, mark in (("pixel-8-pro", ""), ("s24-ultra-a", "virtual phone"))
+        for quant in ("F16", "Q8_0", "Q4_K_M")
+    ]
+    original, _, small = rows[:3]
+    assert (original.base, original.beside, original.size_ratio.value) == ("", "the original", "1 ×")
+    assert small.base == "smollm2-135m-f16"
+    assert (small.size.value, small.size_ratio.value, small.memory_ratio.value) == ("105 MB", "0.387 ×", "0.548 ×")
+    assert small.speed_up.value.startswith(("1.9", "2.0"))
+    assert (small.quality.value, small.quality.reason) == ("", "nothing that is run here measures it")
+
+
+def test_models_without_another_of_their_family_have_no_ratio(page: TierPage) -> None:
+    assert {row.size_ratio.value for row in page.compression} == {""}
+    notes = {note.number: note.text for note in page.notes}
+    assert all("no other model of its family" in notes[row.size_ratio.note] for row in page.compression)
 
 
 def test_data_are_those_of_the_export(page: TierPage, sample: tuple[RunInput, Samples]) -> None:
