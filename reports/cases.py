@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from urllib.parse import quote
 
@@ -139,11 +139,14 @@ def aggregate(repetitions: Sequence[Repetition], metric: str, notes: Notes) -> M
     if not values:
         reason = why_absent(repetitions, metric)
         return MetricCell("", "", notes.number(reason), reason)
+    cell = measured_cell(values)
+    return replace(cell, detail=f"{cell.detail} n={len(values)}".strip()) if len(values) < len(repetitions) else cell
+
+
+def measured_cell(values: Sequence[float]) -> MetricCell:
+    """The median of at least one value, with the smallest and the largest."""
     middle, low, high = alike((median(values), min(values), max(values)))
-    detail = "" if min(values) == max(values) else f"{low} {DASH} {high}"
-    if len(values) < len(repetitions):
-        detail = f"{detail} n={len(values)}".strip()
-    return MetricCell(middle, detail)
+    return MetricCell(middle, "" if min(values) == max(values) else f"{low} {DASH} {high}")
 
 
 def median_reading(case: Case, metric: str, policy: RepeatPolicy) -> Reading:

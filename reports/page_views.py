@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.compression import CompressionRow
+from reports.picks import PickTable
 from reports.plots import Packed
 from reports.views import (
     CaseView,
@@ -55,6 +56,7 @@ class TierPage:
     verdict_tally: tuple[Tally, ...]
     status_tally: tuple[Tally, ...]
     verdicts: tuple[VerdictRow, ...]
+    picks: tuple[PickTable, ...]
     compression: tuple[CompressionRow, ...]
     metric_tables: tuple[MetricTable, ...]
     notes: tuple[Note, ...]

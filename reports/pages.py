@@ -21,6 +21,7 @@ from reports.compression import compression_rows
 from reports.inputs import DeviceInput, Repetition, RunInput, Telemetry
 from reports.numbers import duration, iso, moment, plural, significant
 from reports.page_views import MadeRow, RunFacts, TierPage
+from reports.picks import pick_tables
 from reports.published import published_rows
 from reports.samples import page_samples
 from reports.verdicts import target_heads, verdict_rows, verdict_tally
@@ -80,6 +81,7 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
     policy = RepeatPolicy.of_run(run.record)
     verdicts = verdict_rows(cases, targets, notes, policy)
     tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
+    picks = pick_tables(shown, verdicts, notes, policy)
     compression = compression_rows(shown, notes, policy)
     drawn = drawn_keys(shown, MOST_TIMELINES)
     views = tuple(case_view(case, targets, notes, telemetry, drawn, policy) for case in shown)
@@ -94,6 +96,7 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
         verdict_tally=verdict_tally(verdicts),
         status_tally=_status_tally(one for case in cases for one in case.repetitions),
         verdicts=verdicts,
+        picks=picks,
         compression=compression,
         metric_tables=tables,
         notes=notes.listed(),

@@ -188,6 +188,41 @@ def test_beyond_the_budget_only_the_typical_repetition_is_drawn() -> None:
         assert all(one.no_timeline for one in case.repetitions if not one.timeline)
 
 
+def test_the_pick_has_a_reason_and_phones_stand_apart_from_others() -> None:
+    phone, virtual = tier_page(family()[0], "flagship", family()[1], START).picks
+    assert [(table.kind, table.mark) for table in (phone, virtual)] == [("stream", ""), ("stream", "virtual phone")]
+    (row,) = phone.rows
+    assert row.model == "smollm2-135m-q4_k_m"
+    assert row.why == ("Lowest time per token, lowest peak memory and lowest size of 3 that can be compared.")
+    assert phone.others == tuple(
+        f"Not smollm2-135m-{worse}: beaten by {better}."
+        for worse, better in (
+            ("f16", "smollm2-135m-q4_k_m and smollm2-135m-q8_0"),
+            ("q8_0", "smollm2-135m-q4_k_m"),
+        )
+    )
+    energy = [head.name for head in phone.heads].index("energy_per_token_j")
+    assert (row.cells[energy].value, row.cells[energy].reason[:20]) == ("", "the phone is powered")
+
+
+def test_a_pick_that_misses_its_target_says_so_and_stands_last() -> None:
+    run, samples = family(slower=4.0)
+    (phone, virtual) = tier_page(run, "flagship", samples, START).picks
+    assert [row.model for row in phone.rows] == ["smollm2-135m-q8_0", "smollm2-135m-q4_k_m"]
+    assert phone.rows[0].why.startswith("Lowest time per token of 3")
+    assert phone.rows[1].why == (
+        "Lowest peak memory and lowest size of 3 that can be compared. It misses a target in 1 of 1 case."
+    )
+    assert [item.label for item in phone.rows[1].verdicts] == ["fail"]
+    assert all("misses a target" in row.why for row in virtual.rows)
+
+
+def test_one_alone_and_none_at_all_are_said() -> None:
+    (table,) = small(repetition(planned(), START, metrics(20, True, Random(1)))).picks
+    assert [row.why for row in table.rows] == ["The only one measured."]
+    assert small(repetition(planned(status=CaseStatus.PLANNED), START, {})).picks == ()
+
+
 def test_each_size_of_a_model_stands_beside_its_original_per_phone() -> None:
     rows = tier_page(family()[0], "flagship", family()[1], START).compression
     assert [(row.case.device.id, row.case.device.mark, row.case.quant) for row in rows] == [
