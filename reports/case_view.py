@@ -11,6 +11,7 @@ from harness.model import METRICS, CaseStatus, Measured, MetricSpec, StepRecord,
 from reports import before, timeline
 from reports.cases import Case, Notes, aggregate, anchor, case_name, metric_head, values_of
 from reports.charts import Scale, dots
+from reports.distribution import distribution
 from reports.failures import failure_row
 from reports.inputs import Repetition, Telemetry
 from reports.numbers import alike, duration, iso, moment, significant, span
@@ -45,6 +46,7 @@ def case_view(
         cells=verdict.cells,
         repetitions_text=f"{verdict.repetitions} measured",
         metrics=tuple(_metric_row(spec, case, notes) for spec in METRICS.values()),
+        tokens=distribution(case, telemetry, policy),
         repetitions=tuple(_repetition(one, case, telemetry, drawn) for one in case.repetitions),
         provenance=same,
         differing=differing,

@@ -106,3 +106,38 @@ class Packed:
 
     id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An upright line at `x` from `y` down, its label beside its upper end at `label_x`."""
+
+    x: float
+    y: float
+    label_x: float
+    anchor: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of tokens over time per token (ms); `bars` is SVG path data, `told` says the same in words beside it."""
+
+    title: str
+    description: str
+    told: str
+    mark: str
+    width: float
+    height: float
+    axis_y: float
+    bars: str
+    marks: tuple[Mark, ...]
+    ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Histograms on one axis; none, and why, where there are no inter-token times."""
+
+    histograms: tuple[Histogram, ...]
+    absent: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.before import BeforeView, HeatView
-from reports.plots import Gauge, Strip, Timeline
+from reports.plots import Distribution, Gauge, Strip, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +259,7 @@ class CaseView:
     cells: tuple[VerdictCell, ...]
     repetitions_text: str
     metrics: tuple[CaseMetricRow, ...]
+    tokens: Distribution
     repetitions: tuple[RepetitionView, ...]
     provenance: tuple[Named, ...]
     differing: tuple[DifferingRow, ...]
