@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.model import PlannedCase, RunRecord
 from harness.store import MeasurementRow, Store
-from reports.inputs import DeviceInput, Repetition, RunInput
+from reports.inputs import DeviceInput, Past, Repetition, RunInput
 
 
 def read_run(store: Store, record: RunRecord) -> RunInput:
@@ -17,6 +17,26 @@ def read_run(store: Store, record: RunRecord) -> RunInput:
     # The newest measurement that ran knows its device best: later rows win, those without facts never do.
     devices |= {one.planned.device_id: one for one in found if one.provenance}
     return RunInput(record, tuple(_device(one.planned, one.provenance) for one in devices.values()), found)
+
+
+def read_past(store: Store, record: RunRecord, tier: str, records: Sequence[RunRecord]) -> Past:
+    """What the store knows of a tier from before a run.
+
+    Args: records: all runs, oldest first.
+    """
+    known = store.runs_of_tier(tier)
+    earlier = [one for one in records if one.id in known and _is_before(one, record)]
+    if not earlier:
+        return Past()
+    previous = earlier[-1]
+    return Past(previous, tuple(row for row in store.measurements(previous.id) if row.planned.tier == tier))
+
+
+def _is_before(one: RunRecord, record: RunRecord) -> bool:
+    """Whether `one` is a run of the same kind from before: pairs that confirm a suspicion are no run of the suite."""
+    nightly = one.options.get("nightly")
+    pairs = isinstance(nightly, Mapping) and nightly.get("role") == "pairs"
+    return one.suite == record.suite and (one.started_at, one.id) < (record.started_at, record.id) and not pairs
 
 
 def _repetition(store: Store, row: MeasurementRow) -> Repetition:

@@ -82,6 +82,19 @@ class RunInput:
     repetitions: tuple[Repetition, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a tier from before a run.
+
+    Args:
+        previous: the newest earlier run of the same suite that measured the tier; None: there is none.
+        rows: its measurements of the tier.
+    """
+
+    previous: RunRecord | None = None
+    rows: tuple[MeasurementRow, ...] = ()
+
+
 class Telemetry(Protocol):
     """Where the samples of a measurement are read, one measurement at a time (a night does not fit in memory)."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reports.compression import CompressionRow
 from reports.picks import PickTable
 from reports.plots import Packed
+from reports.previous import PreviousView
 from reports.views import (
     CaseView,
     DeviceRow,
@@ -57,6 +58,7 @@ class TierPage:
     status_tally: tuple[Tally, ...]
     verdicts: tuple[VerdictRow, ...]
     picks: tuple[PickTable, ...]
+    previous: PreviousView
     compression: tuple[CompressionRow, ...]
     metric_tables: tuple[MetricTable, ...]
     notes: tuple[Note, ...]

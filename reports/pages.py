@@ -18,14 +18,17 @@ from reports import failures, rows
 from reports.case_view import case_view, drawn_keys
 from reports.cases import STATUS_WORDS, Case, Notes, aggregate, case_name, count_statuses, gather, metric_head, natural
 from reports.compression import compression_rows
-from reports.inputs import DeviceInput, Repetition, RunInput, Telemetry
+from reports.inputs import DeviceInput, Past, Repetition, RunInput, Telemetry
 from reports.numbers import duration, iso, moment, plural, significant
 from reports.page_views import MadeRow, RunFacts, TierPage
 from reports.picks import pick_tables
+from reports.previous import previous_view
 from reports.published import published_rows
 from reports.samples import page_samples
 from reports.verdicts import target_heads, verdict_rows, verdict_tally
 from reports.views import DeviceRow, MetricTable, MetricTableRow, Named, Tally
+
+NOTHING_BEFORE = Past()
 
 MOST_TIMELINES = 60
 """Beyond this many repetitions only the typical one of each case is drawn: a page stays below about 3 MB."""
@@ -71,7 +74,9 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 """Which metrics stand together; every metric of METRICS is in exactly one table (a test holds that)."""
 
 
-def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: float) -> TierPage:
+def tier_page(
+    run: RunInput, tier: str, telemetry: Telemetry, generated_at: float, past: Past = NOTHING_BEFORE
+) -> TierPage:
     """Everything the file of one tier shows. A tier the run does not know has no targets."""
     entry = run.record.tiers.get(tier) or Tier(title=tier)
     targets = entry.targets
@@ -82,6 +87,7 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
     verdicts = verdict_rows(cases, targets, notes, policy)
     tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
     picks = pick_tables(shown, verdicts, notes, policy)
+    previous = previous_view(run.record, shown, past, notes, policy)
     compression = compression_rows(shown, notes, policy)
     drawn = drawn_keys(shown, MOST_TIMELINES)
     views = tuple(case_view(case, targets, notes, telemetry, drawn, policy) for case in shown)
@@ -97,6 +103,7 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
         status_tally=_status_tally(one for case in cases for one in case.repetitions),
         verdicts=verdicts,
         picks=picks,
+        previous=previous,
         compression=compression,
         metric_tables=tables,
         notes=notes.listed(),

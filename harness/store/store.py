@@ -25,7 +25,7 @@ from harness.model import (
     StepRecord,
     Trace,
 )
-from harness.store import lease_table, reading, rows
+from harness.store import history_table, lease_table, reading, rows
 from harness.store.blobs import pack_floats, pack_trace
 from harness.store.engine import exists, explained, open_engine, writing
 from harness.store.lease_table import Dead
@@ -294,6 +294,11 @@ class Store:
             where.append(cases.c.case_id == case)
         with self._read() as connection:
             yield from reading.measurements(connection, *where)
+
+    def runs_of_tier(self, tier: str) -> frozenset[str]:
+        """Ids of the runs in which anything of the tier was measured."""
+        with self._read() as connection:
+            return history_table.runs_of_tier(connection, tier)
 
     def measurement(self, key: str) -> MeasurementRow | None:
         with self._read() as connection:

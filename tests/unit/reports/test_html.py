@@ -18,7 +18,7 @@ from harness.store import Store
 from reports.files import file_name, write_atomically
 from reports.html import json_script, visible
 from reports.inputs import RunInput
-from tests.unit.reports.sample import HOSTILE, START, Samples, record, run_input
+from tests.unit.reports.sample import HOSTILE, START, Samples, family, record, run_input
 
 DATA = ("application/json", "application/octet-stream")
 """Types of script elements that no browser runs."""
@@ -202,6 +202,25 @@ def test_write_makes_the_index_first_and_a_file_per_tier(database: str, tmp_path
     assert 'class="timeline"' in text
     assert "plug it in again" not in text
     assert "needs 9200 MB, 4100 MB are available" in text
+
+
+def test_a_run_stands_beside_the_newest_run_of_its_suite_before_it(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    first, samples = family(run="20251119-050000-aa11", at=START - 200_000)
+    second, _ = family(run="20251120-050000-bb22", at=START - 100_000)
+    pairs, _ = family(run="20251120-090000-cc33", at=START - 90_000)
+    other, _ = family(run="20251120-100000-dd44", at=START - 80_000)
+    now, _ = family(slower=1.3)
+    pairs = replace(pairs, record=replace(pairs.record, options={"nightly": {"role": "pairs"}}))
+    other = replace(other, record=replace(other.record, suite="another"))
+    with Store.open(f"sqlite:///{tmp_path / 'farm.db'}") as store:
+        for run in (now, first, second, pairs, other):
+            fill(store, run, samples)
+        newest = reports.write(store, out=tmp_path / "r")[1].read_text("utf-8")
+        oldest = reports.write(store, run=first.record.id, out=tmp_path / "r")[1].read_text("utf-8")
+    assert "Compared with run <code>20251120-050000-bb22</code>" in newest
+    assert "No earlier run of suite standard that measured this tier is in the database." in oldest
 
 
 def test_one_tier_alone(database: str, tmp_path: Path) -> None:
