@@ -190,7 +190,7 @@ def pack(plot: Samples) -> Packed:
     }
     head = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     raw = struct.pack("<I", len(head)) + head + b"".join(axes) + b"".join(values)
-    return Packed(plot.id, base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode())
+    return Packed(plot.id, base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode())
 
 
 def _interest(one: Series) -> tuple[int, str, bool, float]:

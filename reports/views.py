@@ -207,6 +207,14 @@ class CaseMetricRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsentGroup:
+    """Metrics that no repetition of a case has, for one reason; `cell` carries its number."""
+
+    titles: str
+    cell: MetricCell
+
+
+@dataclass(frozen=True, slots=True)
 class StepRow:
     """One step: `x` and `width` are pixels of a bar on the repetition's own axis."""
 
@@ -259,6 +267,7 @@ class CaseView:
     cells: tuple[VerdictCell, ...]
     repetitions_text: str
     metrics: tuple[CaseMetricRow, ...]
+    absent: tuple[AbsentGroup, ...]
     tokens: Distribution
     repetitions: tuple[RepetitionView, ...]
     provenance: tuple[Named, ...]

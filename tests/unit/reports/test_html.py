@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -16,11 +17,11 @@ from harness.errors import UsageError
 from harness.model import CaseResult, CaseStatus
 from harness.store import Store
 from reports.files import file_name, write_atomically
-from reports.html import json_script, visible
+from reports.html import visible
 from reports.inputs import RunInput
 from tests.unit.reports.sample import HOSTILE, START, Samples, family, record, run_input
 
-DATA = ("application/json", "application/octet-stream")
+DATA = ("application/octet-stream",)
 """Types of script elements that no browser runs."""
 
 
@@ -81,7 +82,7 @@ def test_hostile_names_are_text_and_cannot_hide_or_reorder(hostile: dict[str, st
     text = hostile["flagship.html"]
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(&#39;1&#39;)" in text
-    assert "\u202e" not in re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.S)
+    assert "\u202e" not in text
     assert "[U+202E]gnol" in text
     running = [a for tag, a in Elements(text).found if tag == "script" and a.get("type") not in DATA]
     assert running == [{}, {}, {}]
@@ -100,16 +101,9 @@ def test_ids_are_unique_and_links_lead_somewhere(hostile: dict[str, str]) -> Non
 
 def test_data_survive_embedding(hostile: dict[str, str]) -> None:
     scripts = {a["id"]: text for tag, a, text in Elements(hostile["flagship.html"]).raw if "id" in a}
-    rows = json.loads(scripts["data-json"])
-    assert HOSTILE in {row["model"] for row in rows}
-    assert json.loads(scripts["data-csv"]).startswith("run,case,device,")
-
-
-@pytest.mark.parametrize("text", ['"</script><!--<script>"', '"a & b \u2028"'])
-def test_json_inside_a_script_element_cannot_leave_it(text: str) -> None:
-    embedded = str(json_script(text))
-    assert not set(embedded) & set("<>&\u2028")
-    assert json.loads(embedded) == json.loads(text)
+    texts = {name: gzip.decompress(base64.b64decode(scripts[name])).decode() for name in ("data-json", "data-csv")}
+    assert HOSTILE in {row["model"] for row in json.loads(texts["data-json"])}
+    assert texts["data-csv"].startswith("run,case,device,")
 
 
 def test_the_plotting_code_comes_with_its_licence_and_only_where_there_is_something_to_plot() -> None:

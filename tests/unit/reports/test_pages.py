@@ -105,7 +105,12 @@ def test_a_measured_zero_is_a_zero(page: TierPage) -> None:
 
 def test_a_metric_the_result_does_not_hold_is_not_measured() -> None:
     case = small(repetition(planned(), START, {})).cases[0]
-    assert all(row.median.value == "" and row.median.note for row in case.metrics)
+    assert case.metrics == ()
+    assert [title for group in case.absent for title in group.titles.split(", ", 2)][:2] == ["Load", "First load"]
+    assert all(group.cell.value == "" and group.cell.note for group in case.absent)
+    assert {group.cell.reason for group in case.absent} == {
+        f"the stored result does not hold {name}" for name in METRICS
+    }
 
 
 def test_a_reason_is_listed_once(page: TierPage) -> None:
