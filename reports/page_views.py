@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.compression import CompressionRow
+from reports.matrix import Matrix
 from reports.picks import PickTable
 from reports.plots import Packed
 from reports.previous import PreviousView
@@ -58,6 +59,7 @@ class TierPage:
     status_tally: tuple[Tally, ...]
     verdicts: tuple[VerdictRow, ...]
     picks: tuple[PickTable, ...]
+    matrix: Matrix
     previous: PreviousView
     compression: tuple[CompressionRow, ...]
     metric_tables: tuple[MetricTable, ...]

@@ -19,6 +19,7 @@ from reports.case_view import case_view, drawn_keys
 from reports.cases import STATUS_WORDS, Case, Notes, aggregate, case_name, count_statuses, gather, metric_head, natural
 from reports.compression import compression_rows
 from reports.inputs import DeviceInput, Past, Repetition, RunInput, Telemetry
+from reports.matrix import matrix
 from reports.numbers import duration, iso, moment, plural, significant
 from reports.page_views import MadeRow, RunFacts, TierPage
 from reports.picks import pick_tables
@@ -87,6 +88,7 @@ def tier_page(
     verdicts = verdict_rows(cases, targets, notes, policy)
     tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
     picks = pick_tables(shown, verdicts, notes, policy)
+    table = matrix(shown, past, notes, policy)
     previous = previous_view(run.record, shown, past, notes, policy)
     compression = compression_rows(shown, notes, policy)
     drawn = drawn_keys(shown, MOST_TIMELINES)
@@ -103,6 +105,7 @@ def tier_page(
         status_tally=_status_tally(one for case in cases for one in case.repetitions),
         verdicts=verdicts,
         picks=picks,
+        matrix=table,
         previous=previous,
         compression=compression,
         metric_tables=tables,

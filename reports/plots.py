@@ -141,3 +141,17 @@ class Distribution:
 
     histograms: tuple[Histogram, ...]
     absent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """A value over runs: `line` and `band` (lowest to highest device) are SVG path data with gaps where a run has none,
+    `base` the height of 1, `dot` the newest run (None where that has no value)."""
+
+    width: float
+    height: float
+    line: str
+    band: str
+    base: str
+    dot: tuple[float, float] | None
+    label: str

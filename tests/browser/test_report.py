@@ -52,8 +52,8 @@ def test_the_verdict_comes_first(browser: Browser, report: Path) -> None:
     browser.screen(1280)
     browser.open(report / "flagship.html")
     order = browser.ask("return [...document.querySelectorAll('main > section')].map(s => s.id)")
-    assert order[:5] == ["verdict", "metrics", "failures", "not-run", "cases"]
-    assert order[5:] == ["previous", "compression", "published", "devices", "provenance", "data"]
+    assert order[:6] == ["verdict", "matrix", "metrics", "failures", "not-run", "cases"]
+    assert order[6:] == ["previous", "compression", "published", "devices", "provenance", "data"]
     text = visible_text(browser, "#verdict")
     for words in ("≤ 50 ms", "≤ 1000 MB", "pass", "fail", "inconclusive", "not measured", "n=5"):
         assert words in text

@@ -214,6 +214,8 @@ def test_a_run_stands_beside_the_newest_run_of_its_suite_before_it(tmp_path: Pat
         newest = reports.write(store, out=tmp_path / "r")[1].read_text("utf-8")
         oldest = reports.write(store, run=first.record.id, out=tmp_path / "r")[1].read_text("utf-8")
     assert "Compared with run <code>20251120-050000-bb22</code>" in newest
+    assert "over 3 runs" in newest, "two earlier ones and this"
+    assert "no earlier run has it" in oldest
     assert "No earlier run of suite standard that measured this tier is in the database." in oldest
 
 
