@@ -38,6 +38,29 @@ def test_no_page_scrolls_sideways_or_complains(
     assert browser.complaints() == []
 
 
+def test_each_section_over_runs_is_drawn_and_told(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    assert "Compared with run 20251120-050000-bb22" in visible_text(browser, "#previous")
+    words = browser.ask(
+        """const cells = [...document.querySelectorAll('#previous td')];
+           return cells.map(cell => cell.innerText.match(/[a-z ]+/)?.[0].trim())"""
+    )
+    assert {"slower", "not comparable"} <= set(words)
+    sparks = browser.ask(
+        """return [...document.querySelectorAll('#matrix svg.spark')].map(drawn => [
+             drawn.getAttribute('aria-label'), drawn.querySelector('.line').getBBox().width])"""
+    )
+    assert sparks
+    assert all("1 run without a value" in label and width > 100 for label, width in sparks)
+    assert "lowest" in visible_text(browser, "#verdict .picks").lower()
+    assert "Size, speed, memory and quality" in visible_text(browser, "#compression")
+    browser.ask(OPEN_ALL)
+    labels = browser.ask("return [...document.querySelectorAll('svg.histogram')].map(drawn => drawn.ariaLabel)")
+    assert labels
+    assert all(" tokens of " in label and "p99" in label for label in labels)
+
+
 def test_themes_differ_and_both_follow_the_reader(browser: Browser, report: Path) -> None:
     colours = {}
     for dark in (False, True):

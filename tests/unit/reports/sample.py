@@ -31,7 +31,7 @@ from harness.model import (
     WorkloadKind,
 )
 from harness.store import MeasurementRow
-from reports.inputs import DeviceInput, Repetition, RunInput
+from reports.inputs import DeviceInput, Past, Repetition, RunInput
 
 START = 1_763_701_200.0
 RUN = "20251121-050000-ab12"
@@ -351,6 +351,28 @@ def family(*, slower: float = 1.0, run: str = RUN, at: float = START) -> tuple[R
                 samples.latencies[plan.key] = tuple(abs(random.gauss(ms, ms / 9)) for _ in range(256))
     known = tuple(_device(*device) for device in DEVICES[:2])
     return RunInput(replace(record(), id=run, started_at=at, ended_at=at + 7200), known, tuple(found)), samples
+
+
+def past_of(run: RunInput, tier: str) -> Past:
+    """A run before, in which times were a little shorter, and 12 before it, of which one has a gap."""
+    random = Random(5)
+    rows = []
+    for one in run.repetitions:
+        found = one.row.metrics.get("ms_per_token")
+        if one.planned.tier == tier and isinstance(found, Measured):
+            faster = replace(found, value=found.value * random.gauss(0.93, 0.02))
+            rows.append(replace(one.row, metrics={**one.row.metrics, "ms_per_token": faster}))
+    runs = tuple(f"earlier-{number}" for number in range(12))
+    values = {
+        row.planned.series_key: {
+            name: random.gauss(1, 0.02) * row.metrics["ms_per_token"].value  # type: ignore[union-attr]
+            for name in runs
+            if name != runs[4]
+        }
+        for row in rows
+    }
+    previous = replace(run.record, id="20251120-050000-bb22", started_at=START - 86_400)
+    return Past(previous, tuple(rows), runs, values)
 
 
 ONSET_S = 212.0

@@ -14,7 +14,7 @@ import pytest
 
 import reports
 from harness.errors import UsageError
-from harness.model import CaseResult, CaseStatus
+from harness.model import CaseResult, CaseStatus, Measured
 from harness.store import Store
 from reports.files import file_name, write_atomically
 from reports.html import visible
@@ -217,6 +217,32 @@ def test_a_run_stands_beside_the_newest_run_of_its_suite_before_it(tmp_path: Pat
     assert "over 3 runs" in newest, "two earlier ones and this"
     assert "no earlier run has it" in oldest
     assert "No earlier run of suite standard that measured this tier is in the database." in oldest
+
+
+def test_earlier_figures_leave_out_warm_ups_and_other_measuring_contracts(tmp_path: Path) -> None:
+    from dataclasses import replace
+    from statistics import median
+
+    from reports.from_store import read_past
+
+    def night(number: int, **changed: object) -> RunInput:
+        run, _ = family(run=f"night-{number:04d}", at=START - 86_400 * number)
+        return replace(run, record=replace(run.record, **changed))  # type: ignore[arg-type]
+
+    warmed = night(1, options={"repeats": {"repeats_auto": False, "warm_up": True}})
+    old = night(2, contract=0)
+    now, samples = family()
+    with Store.open(f"sqlite:///{tmp_path / 'farm.db'}") as store:
+        for run in (now, warmed, old):
+            fill(store, run, samples)
+        past = read_past(store, now.record, "flagship", store.runs())
+    assert past.runs == ("night-0001",)
+    assert past.previous is not None
+    assert past.previous.id == "night-0001"
+    key = now.repetitions[0].planned.series_key
+    found = [one.metrics["ms_per_token"] for one in warmed.repetitions if one.planned.series_key == key]
+    counting = [one.value for one in found[1:] if isinstance(one, Measured)]
+    assert past.values[key] == {"night-0001": pytest.approx(median(counting))}
 
 
 def test_one_tier_alone(database: str, tmp_path: Path) -> None:
