@@ -156,6 +156,6 @@ def _trend(relative: Sequence[Sequence[float]]) -> str:
     runs = plural(len(before), "earlier run")
     if not relative[-1]:
         return f"{runs}, none tonight"
-    change = 100 * (median(relative[-1]) / median(before) - 1)
+    change = round(100 * (median(relative[-1]) / median(before) - 1), 1)
     sign = "+" if change > 0 else "\u2212" if change < 0 else "±"
     return f"{sign}{abs(change):.1f} % to {runs}"

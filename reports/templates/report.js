@@ -26,6 +26,12 @@
     if (link && link.getAttribute("href") === location.hash) follow();
   });
 
+  // The reason of what was not measured, under the pointer too; written once in the file, not beside every link.
+  addEventListener("pointerover", (event) => {
+    const link = event.target.closest("a.absent");
+    if (link) link.title = document.getElementById(link.getAttribute("aria-describedby")).textContent;
+  });
+
   const save = async (button) => {
     const bytes = Uint8Array.from(atob(document.getElementById(button.dataset.save).textContent), (one) => one.charCodeAt(0));
     const whole = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));

@@ -114,6 +114,8 @@ def test_not_measured_gives_its_reason_to_the_keyboard(browser: Browser, report:
     assert empty == 0
     assert described
     assert all(index == 0 and reason for index, reason in described)
+    hover = "const a = document.querySelector('a.absent'); a.dispatchEvent(new Event('pointerover', {bubbles: true}))"
+    assert browser.ask(f"{hover}; return a.title") == described[0][1]
     browser.ask("document.querySelector('a.absent').focus()")
     from selenium.webdriver.common.keys import Keys
 
