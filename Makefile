@@ -28,6 +28,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/push_ios.py
 	$(BIN)/python bench/iphones.py
 	$(BIN)/python bench/store.py
+	$(BIN)/python bench/report.py
 
 picture: $(VENV)/.dev
 	$(BIN)/python -m reports.picture docs/images/report.png

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.model import CaseStatus, RunRecord
+from reports.cases import tiers_of
 from reports.files import INDEX, file_name, write_atomically
 from reports.html import index_html, tier_html
-from reports.inputs import RunInput, Telemetry
-from reports.pages import history_row, index_page, tier_page, tiers_of
+from reports.index import history_row, index_page
+from reports.inputs import Past, RunInput, Telemetry
+from reports.pages import tier_page
 
 if TYPE_CHECKING:
     from harness.store import Store
@@ -33,6 +35,7 @@ def render(
     tiers: Sequence[str] | None = None,
     history: Sequence[RunRecord] = (),
     counts: Counts | None = None,
+    pasts: Mapping[str, Past] | None = None,
 ) -> dict[str, str]:
     """The files of a report: name → HTML.
 
@@ -43,12 +46,17 @@ def render(
         tiers: those to show; None: every tier the run has measurements of.
         history: all runs, for the index, oldest first.
         counts: run id → measurements by status, for `history`.
+        pasts: tier → what is known of it from before.
     """
     chosen = tuple(tiers) if tiers is not None else tiers_of(run)
     names = {tier: file_name(tier) for tier in chosen}
     known = counts or {}
     rows = [history_row(record, known.get(record.id, {}), record.id == run.record.id) for record in reversed(history)]
-    files = {name: tier_html(tier_page(run, tier, telemetry, generated_at), INDEX) for tier, name in names.items()}
+    before = pasts or {}
+    files = {
+        name: tier_html(tier_page(run, tier, telemetry, generated_at, before.get(tier, Past())), INDEX)
+        for tier, name in names.items()
+    }
     files[INDEX] = index_html(index_page(run, names, rows, generated_at))
     return files
 
@@ -65,7 +73,7 @@ def write(store: Store, *, run: str | None = None, tiers: Sequence[str] | None =
     Raises:
         UsageError: no such run or tier, nothing measured yet, or the folder cannot be written.
     """
-    from reports.from_store import read_run
+    from reports.from_store import read_past, read_run
 
     records = store.runs()
     record = _chosen(records, run, tiers)
@@ -74,7 +82,15 @@ def write(store: Store, *, run: str | None = None, tiers: Sequence[str] | None =
     if missing:
         have = ", ".join(tiers_of(data)) or "none"
         raise UsageError(f"run {record.id} has no case of tier {missing[0]!r} (it has: {have})")
-    files = render(data, store, generated_at=time.time(), tiers=tiers, history=records, counts=store.counts())
+    files = render(
+        data,
+        store,
+        generated_at=time.time(),
+        tiers=tiers,
+        history=records,
+        counts=store.counts(),
+        pasts={tier: read_past(store, record, tier, records) for tier in tiers or tiers_of(data)},
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -11,12 +11,23 @@ from harness.model import METRICS, CaseStatus, Measured, MetricSpec, StepRecord,
 from reports import before, timeline
 from reports.cases import Case, Notes, aggregate, anchor, case_name, metric_head, values_of
 from reports.charts import Scale, dots
+from reports.distribution import distribution
 from reports.failures import failure_row
 from reports.inputs import Repetition, Telemetry
 from reports.numbers import alike, duration, iso, moment, significant, span
 from reports.plots import Strip, Timeline
 from reports.verdicts import verdict_row
-from reports.views import CaseMetricRow, CaseView, ChannelRow, DifferingRow, MetricCell, Named, RepetitionView, StepRow
+from reports.views import (
+    AbsentGroup,
+    CaseMetricRow,
+    CaseView,
+    ChannelRow,
+    DifferingRow,
+    MetricCell,
+    Named,
+    RepetitionView,
+    StepRow,
+)
 
 STRIP_WIDTH = 120.0
 STEPS_WIDTH = 220.0
@@ -38,13 +49,16 @@ def case_view(
     """`drawn` holds the keys of the repetitions whose timeline is drawn."""
     verdict = verdict_row(case, targets, notes, policy)
     same, differing = _provenance(case)
+    metrics = [_metric_row(spec, case, notes) for spec in METRICS.values()]
     return CaseView(
         anchor=anchor(case.planned.case),
         name=case_name(case),
         overall=verdict.overall,
         cells=verdict.cells,
         repetitions_text=f"{verdict.repetitions} measured",
-        metrics=tuple(_metric_row(spec, case, notes) for spec in METRICS.values()),
+        metrics=tuple(row for row in metrics if any(cell.value for cell in row.cells)),
+        absent=_absent_groups(row for row in metrics if not any(cell.value for cell in row.cells)),
+        tokens=distribution(case, telemetry, policy),
         repetitions=tuple(_repetition(one, case, telemetry, drawn) for one in case.repetitions),
         provenance=same,
         differing=differing,
@@ -89,6 +103,15 @@ def _metric_row(spec: MetricSpec, case: Case, notes: Notes) -> CaseMetricRow:
         source=", ".join(dict.fromkeys(reading.source for reading in measured)),
         resolution=f"{max(steps):.3g} {spec.unit}".strip() if steps else "",
     )
+
+
+def _absent_groups(rows: Iterable[CaseMetricRow]) -> tuple[AbsentGroup, ...]:
+    """Reason by reason: a row of its own for each metric would say the same many times."""
+    groups: dict[MetricCell, list[str]] = {}
+    for row in rows:
+        for cell in dict.fromkeys((row.median, *row.cells)):
+            groups.setdefault(cell, []).append(row.head.title)
+    return tuple(AbsentGroup(", ".join(titles), cell) for cell, titles in groups.items())
 
 
 def _absent(one: Repetition, metric: str, notes: Notes) -> MetricCell:

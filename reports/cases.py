@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from urllib.parse import quote
 
-from harness.model import NOT_A_PHONE, CaseStatus, Measured, MetricSpec, PlannedCase, Unavailable
+from harness.analysis.repeats import RepeatPolicy, counted
+from harness.model import NOT_A_PHONE, CaseStatus, Measured, MetricSpec, PlannedCase, Reading, Unavailable
 from reports.inputs import DeviceInput, Repetition, RunInput
 from reports.numbers import DASH, alike
 from reports.views import CaseName, DeviceName, MetricCell, MetricHead, Note
+
+STATUS_WORDS: Mapping[str, str] = {
+    "measured": "measured",
+    "failed": "failed",
+    "refused": "refused",
+    "skipped": "skipped",
+    "unfinished": "not run yet",
+}
 
 _FINAL = (CaseStatus.MEASURED, CaseStatus.FAILED, CaseStatus.REFUSED, CaseStatus.SKIPPED)
 
@@ -130,11 +139,25 @@ def aggregate(repetitions: Sequence[Repetition], metric: str, notes: Notes) -> M
     if not values:
         reason = why_absent(repetitions, metric)
         return MetricCell("", "", notes.number(reason), reason)
+    cell = measured_cell(values)
+    return replace(cell, detail=f"{cell.detail} n={len(values)}".strip()) if len(values) < len(repetitions) else cell
+
+
+def measured_cell(values: Sequence[float]) -> MetricCell:
+    """The median of at least one value, with the smallest and the largest."""
     middle, low, high = alike((median(values), min(values), max(values)))
-    detail = "" if min(values) == max(values) else f"{low} {DASH} {high}"
-    if len(values) < len(repetitions):
-        detail = f"{detail} n={len(values)}".strip()
-    return MetricCell(middle, detail)
+    return MetricCell(middle, "" if min(values) == max(values) else f"{low} {DASH} {high}")
+
+
+def median_reading(case: Case, metric: str, policy: RepeatPolicy) -> Reading:
+    """The median over the repetitions that count, or why there is none."""
+    valid = [one for one in counted(case.repetitions, policy.warm_up) if one.status is CaseStatus.MEASURED]
+    readings = [one.metrics.get(metric) for one in valid]
+    measured = [reading for reading in readings if isinstance(reading, Measured)]
+    if not measured:
+        return Unavailable(why_absent(valid or case.repetitions, metric))
+    middle = median(reading.value for reading in measured)
+    return Measured(middle, measured[0].unit, f"median of {len(measured)}")
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -149,3 +172,10 @@ def count_statuses(repetitions: Iterable[Repetition]) -> Mapping[str, int]:
     for one in repetitions:
         counts[one.status.value if one.status in _FINAL else "unfinished"] += 1
     return counts
+
+
+def tiers_of(run: RunInput) -> tuple[str, ...]:
+    """The tiers that the run has measurements of, in the order of its inventory."""
+    order = {tier: position for position, tier in enumerate(run.record.tiers)}
+    present = dict.fromkeys(one.planned.tier for one in run.repetitions)
+    return tuple(sorted(present, key=lambda tier: order.get(tier, len(order))))

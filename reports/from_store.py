@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
+from harness.analysis.repeats import RepeatPolicy
 from harness.model import PlannedCase, RunRecord
 from harness.store import MeasurementRow, Store
-from reports.inputs import DeviceInput, Repetition, RunInput
+from reports.inputs import DeviceInput, Past, Repetition, RunInput
+from reports.matrix import METRIC
+
+NEWEST_RUNS = 30
+"""Earlier runs whose figures a page shows."""
 
 
 def read_run(store: Store, record: RunRecord) -> RunInput:
@@ -17,6 +23,44 @@ def read_run(store: Store, record: RunRecord) -> RunInput:
     # The newest measurement that ran knows its device best: later rows win, those without facts never do.
     devices |= {one.planned.device_id: one for one in found if one.provenance}
     return RunInput(record, tuple(_device(one.planned, one.provenance) for one in devices.values()), found)
+
+
+def read_past(store: Store, record: RunRecord, tier: str, records: Sequence[RunRecord]) -> Past:
+    """What the store knows of a tier from before a run.
+
+    Args: records: all runs, oldest first.
+    """
+    known = store.runs_of_tier(tier)
+    earlier = [one for one in records if one.id in known and _is_before(one, record)]
+    if not earlier:
+        return Past()
+    previous = earlier[-1]
+    rows = tuple(row for row in store.measurements(previous.id) if row.planned.tier == tier)
+    # Figures of another measuring contract mean something else.
+    alike = [one for one in earlier if one.contract == record.contract][-NEWEST_RUNS:]
+    return Past(previous, rows, tuple(one.id for one in alike), _medians(store, alike, tier))
+
+
+def _medians(store: Store, runs: Sequence[RunRecord], tier: str) -> Mapping[str, Mapping[str, float]]:
+    """Series key → run → median over the repetitions that count."""
+    warmed = {run.id for run in runs if RepeatPolicy.of_run(run).warm_up}
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for figure in store.figures([run.id for run in runs], tier, METRIC):
+        found.setdefault(figure.series_key, {}).setdefault(figure.run, {})[figure.repeat] = figure.value
+    medians: dict[str, dict[str, float]] = {}
+    for series, by_run in found.items():
+        for run, values in by_run.items():
+            counting = [values[repeat] for repeat in sorted(values)[run in warmed :]]
+            if counting:
+                medians.setdefault(series, {})[run] = median(counting)
+    return medians
+
+
+def _is_before(one: RunRecord, record: RunRecord) -> bool:
+    """Whether `one` is a run of the same kind from before: pairs that confirm a suspicion are no run of the suite."""
+    nightly = one.options.get("nightly")
+    pairs = isinstance(nightly, Mapping) and nightly.get("role") == "pairs"
+    return one.suite == record.suite and (one.started_at, one.id) < (record.started_at, record.id) and not pairs
 
 
 def _repetition(store: Store, row: MeasurementRow) -> Repetition:

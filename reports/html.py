@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
-import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.views import IndexPage, TierPage
+from reports.page_views import IndexPage, TierPage
 
 _UNSEEN = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ud800-\\udfff]"
@@ -31,12 +32,24 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["json_script"] = json_script
-    style, script = _source("report.css"), _source("report.js")
-    environment.globals["style"] = Markup(style)
-    environment.globals["script"] = Markup(script)
-    environment.globals["policy"] = policy(style, script)
+    environment.filters["packed"] = packed
     return environment
+
+
+@cache
+def _inline(drawing: bool) -> dict[str, Any]:
+    """The style sheets and scripts of a page, and the policy that allows just them; `drawing`: it plots samples."""
+    styles = [_source("report.css")]
+    scripts = [_source("report.js")]
+    if drawing:
+        styles.append(_source("uplot.min.css", "reports.vendor"))
+        licence = _source("LICENSE.uplot.txt", "reports.vendor")
+        scripts += [f"/*\n{licence}\n*/\n{_source('uplot.min.js', 'reports.vendor')}", _source("samples.js")]
+    return {
+        "styles": [Markup(text) for text in styles],
+        "scripts": [Markup(text) for text in scripts],
+        "policy": policy(styles, scripts),
+    }
 
 
 def visible(value: Any) -> Any:
@@ -46,37 +59,34 @@ def visible(value: Any) -> Any:
     return value
 
 
-def _source(name: str) -> str:
-    return resources.files("reports.templates").joinpath(name).read_text("utf-8")
+def _source(name: str, package: str = "reports.templates") -> str:
+    return resources.files(package).joinpath(name).read_text("utf-8")
 
 
-def policy(style: str, script: str) -> str:
-    """The Content-Security-Policy: this style sheet, this script, and no request of any kind."""
+def policy(styles: Iterable[str], scripts: Iterable[str]) -> str:
+    """The Content-Security-Policy: these style sheets, these scripts, and no request of any kind."""
     return (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src {_hashes(styles)}; script-src {_hashes(scripts)}; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _hashes(texts: Iterable[str]) -> str:
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
 
 
-_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-
-
-def json_script(text: str) -> Markup:
-    """JSON text that may stand inside a script element: nothing in it can end the element or start another."""
-    for character, escape in _ESCAPES.items():
-        text = text.replace(character, escape)
-    return Markup(text)
+def packed(text: str) -> str:
+    """Text as gzip in base64: a tenth of its size, and nothing in it can end the element that holds it."""
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "backslashreplace"), 9, mtime=0)).decode()
 
 
 def tier_html(page: TierPage, index: str) -> str:
     """`index`: name of the index beside the file."""
     template = _environment().get_template("tier.html.j2")
-    return template.render(page=page, index=index, csv_json=json.dumps(page.data_csv))
+    inline = _inline(bool(page.samples))
+    return template.render(page=page, index=index, **inline)
 
 
 def index_html(page: IndexPage) -> str:
-    return _environment().get_template("index.html.j2").render(page=page)
+    return _environment().get_template("index.html.j2").render(page=page, **_inline(False))

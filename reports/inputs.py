@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.model import (
@@ -80,6 +80,23 @@ class RunInput:
     record: RunRecord
     devices: tuple[DeviceInput, ...]
     repetitions: tuple[Repetition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a tier from before a run.
+
+    Args:
+        previous: the newest earlier run of the same suite that measured the tier; None: there is none.
+        rows: its measurements of the tier.
+        runs: ids of the newest such runs, oldest first, as far as their figures can be compared.
+        values: series key → run → median time per token, ms; a run that has none is not in it.
+    """
+
+    previous: RunRecord | None = None
+    rows: tuple[MeasurementRow, ...] = ()
+    runs: tuple[str, ...] = ()
+    values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class Telemetry(Protocol):

@@ -1,8 +1,8 @@
-"""Inputs → the view model of a tier's page and of the index; pure functions."""
+"""Inputs → the view model of a tier's page; pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.analysis.judgement import judge_case
 from harness.analysis.repeats import RepeatPolicy
@@ -12,31 +12,24 @@ from harness.model import (
     DeviceKind,
     Measured,
     RunRecord,
-    RunStatus,
-    Targets,
     Tier,
 )
 from reports import failures, rows
 from reports.case_view import case_view, drawn_keys
-from reports.cases import Case, Notes, aggregate, case_name, count_statuses, gather, metric_head, natural
-from reports.inputs import DeviceInput, Repetition, RunInput, Telemetry
+from reports.cases import STATUS_WORDS, Case, Notes, aggregate, case_name, count_statuses, gather, metric_head, natural
+from reports.compression import compression_rows
+from reports.inputs import DeviceInput, Past, Repetition, RunInput, Telemetry
+from reports.matrix import matrix
 from reports.numbers import duration, iso, moment, plural, significant
+from reports.page_views import MadeRow, RunFacts, TierPage
+from reports.picks import pick_tables
+from reports.previous import previous_view
 from reports.published import published_rows
+from reports.samples import page_samples
 from reports.verdicts import target_heads, verdict_rows, verdict_tally
-from reports.views import (
-    DeviceName,
-    DeviceRow,
-    IndexPage,
-    MadeRow,
-    MetricTable,
-    MetricTableRow,
-    Named,
-    RunFacts,
-    RunRow,
-    Tally,
-    TierPage,
-    TierRow,
-)
+from reports.views import DeviceRow, MetricTable, MetricTableRow, Named, Tally
+
+NOTHING_BEFORE = Past()
 
 MOST_TIMELINES = 60
 """Beyond this many repetitions only the typical one of each case is drawn: a page stays below about 3 MB."""
@@ -81,16 +74,10 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """Which metrics stand together; every metric of METRICS is in exactly one table (a test holds that)."""
 
-_STATUS_WORDS: Mapping[str, str] = {
-    "measured": "measured",
-    "failed": "failed",
-    "refused": "refused",
-    "skipped": "skipped",
-    "unfinished": "not run yet",
-}
 
-
-def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: float) -> TierPage:
+def tier_page(
+    run: RunInput, tier: str, telemetry: Telemetry, generated_at: float, past: Past = NOTHING_BEFORE
+) -> TierPage:
     """Everything the file of one tier shows. A tier the run does not know has no targets."""
     entry = run.record.tiers.get(tier) or Tier(title=tier)
     targets = entry.targets
@@ -100,6 +87,10 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
     policy = RepeatPolicy.of_run(run.record)
     verdicts = verdict_rows(cases, targets, notes, policy)
     tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
+    picks = pick_tables(shown, verdicts, notes, policy)
+    table = matrix(shown, past, notes, policy)
+    previous = previous_view(run.record, shown, past, notes, policy)
+    compression = compression_rows(shown, notes, policy)
     drawn = drawn_keys(shown, MOST_TIMELINES)
     views = tuple(case_view(case, targets, notes, telemetry, drawn, policy) for case in shown)
     data = rows.rows((case, judge_case(targets, case.repetitions, policy)) for case in cases)
@@ -113,6 +104,10 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
         verdict_tally=verdict_tally(verdicts),
         status_tally=_status_tally(one for case in cases for one in case.repetitions),
         verdicts=verdicts,
+        picks=picks,
+        matrix=table,
+        previous=previous,
+        compression=compression,
         metric_tables=tables,
         notes=notes.listed(),
         failures=failures.failure_groups(cases),
@@ -123,6 +118,7 @@ def tier_page(run: RunInput, tier: str, telemetry: Telemetry, generated_at: floa
         provenance=_provenance(run, cases),
         made=_made(shown),
         published=published_rows(run, cases),
+        samples=page_samples(shown, drawn, telemetry),
         data_json=rows.as_json(data),
         data_csv=rows.as_csv(data),
         data_name=f"farm-{run.record.id}-{tier}",
@@ -176,7 +172,7 @@ def _metric_table(name: str, title: str, metrics: Sequence[str], cases: Sequence
 
 def _status_tally(repetitions: Iterable[Repetition]) -> tuple[Tally, ...]:
     counts = count_statuses(repetitions)
-    return tuple(Tally(_STATUS_WORDS[status], count, status) for status, count in counts.items())
+    return tuple(Tally(STATUS_WORDS[status], count, status) for status, count in counts.items())
 
 
 def device_rows(run: RunInput, cases: Sequence[Case]) -> tuple[DeviceRow, ...]:
@@ -246,81 +242,3 @@ def _made(cases: Sequence[Case]) -> tuple[MadeRow, ...]:
         sources = dict.fromkeys(reading.source for reading in readings if isinstance(reading, Measured))
         made.append(MadeRow(metric_head(spec), "; ".join(sources)))
     return tuple(made)
-
-
-# --- index ------------------------------------------------------------------------------------------------------------
-
-
-def tiers_of(run: RunInput) -> tuple[str, ...]:
-    """The tiers that the run has measurements of, in the order of its inventory."""
-    order = {tier: position for position, tier in enumerate(run.record.tiers)}
-    present = dict.fromkeys(one.planned.tier for one in run.repetitions)
-    return tuple(sorted(present, key=lambda tier: order.get(tier, len(order))))
-
-
-def index_page(run: RunInput, files: Mapping[str, str], history: Sequence[RunRow], generated_at: float) -> IndexPage:
-    """`files`: tier → name of its file beside the index."""
-    cases = {tier: gather(run, tier) for tier in files}
-    everything = [case for members in cases.values() for case in members]
-    return IndexPage(
-        headline=headline(run, everything),
-        tone=_tone(run, everything),
-        run=run_facts(run.record),
-        generated=moment(generated_at),
-        notice=notice(case.planned.kind for case in everything),
-        tiers=tuple(_tier_row(run, tier, cases[tier], href) for tier, href in files.items()),
-        devices=tuple(row for tier in files for row in device_rows(run, cases[tier])),
-        history=tuple(history),
-    )
-
-
-def headline(run: RunInput, cases: Sequence[Case]) -> str:
-    """The run in one sentence."""
-    counts = count_statuses(one for case in cases for one in case.repetitions)
-    due = sum(count for status, count in counts.items() if status != "skipped")
-    others = [
-        f"{counts[status]} {_STATUS_WORDS[status]}" for status in ("failed", "refused", "unfinished") if counts[status]
-    ]
-    ended = run.record.ended_at
-    when = f"ended {moment(ended)}" if ended is not None else run.record.status.value
-    text = f"{counts['measured']} of {due} measured"
-    return f"Run of {moment(run.record.started_at)[:10]}, {when}: " + "; ".join([text, *others]) + "."
-
-
-def _tone(run: RunInput, cases: Sequence[Case]) -> str:
-    counts = count_statuses(one for case in cases for one in case.repetitions)
-    if run.record.status is RunStatus.INTERRUPTED or not counts["measured"]:
-        return "bad"
-    return "warn" if counts["failed"] or counts["refused"] or counts["unfinished"] else "good"
-
-
-def _tier_row(run: RunInput, tier: str, cases: Sequence[Case], href: str) -> TierRow:
-    entry = run.record.tiers.get(tier) or Tier(title=tier, targets=Targets())
-    names = {case.device.id: case.device for case in cases}
-    return TierRow(
-        name=tier,
-        title=entry.title,
-        href=href,
-        targets=target_heads(entry.targets),
-        verdicts=verdict_tally(verdict_rows(cases, entry.targets, Notes(), RepeatPolicy.of_run(run.record))),
-        counts=tuple(count_statuses(one for case in cases for one in case.repetitions).values()),
-        devices=_device_count(names.values()),
-    )
-
-
-def _device_count(names: Iterable[DeviceName]) -> str:
-    devices = list(names)
-    marks = [device.mark for device in devices if device.mark]
-    text = plural(len(devices), "device")
-    if not marks:
-        return text
-    told = [f"{marks.count(mark)} × {mark}" for mark in dict.fromkeys(marks)]
-    return f"{text} ({', '.join(told)})"
-
-
-def history_row(record: RunRecord, counts: Mapping[CaseStatus, int], shown: bool) -> RunRow:
-    """A run on the index, `shown` when it is the one this report is about."""
-    final = (CaseStatus.MEASURED, CaseStatus.FAILED, CaseStatus.REFUSED, CaseStatus.SKIPPED)
-    told = [counts.get(status, 0) for status in final]
-    unfinished = sum(count for status, count in counts.items() if status not in final)
-    return RunRow(run_facts(record), (*told, unfinished), shown)

@@ -98,3 +98,60 @@ class Timeline:
     ticks: tuple[Tick, ...]
     axis_y: float
     events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The samples of one repetition for the script that draws them: `text` of the element `id`, see reports.samples."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An upright line at `x` from `y` down, its label beside its upper end at `label_x`."""
+
+    x: float
+    y: float
+    label_x: float
+    anchor: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of tokens over time per token (ms); `bars` is SVG path data, `told` says the same in words beside it."""
+
+    title: str
+    description: str
+    told: str
+    mark: str
+    width: float
+    height: float
+    axis_y: float
+    bars: str
+    marks: tuple[Mark, ...]
+    ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Histograms on one axis; none, and why, where there are no inter-token times."""
+
+    histograms: tuple[Histogram, ...]
+    absent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """A value over runs: `line` and `band` (lowest to highest device) are SVG path data with gaps where a run has none,
+    `base` the height of 1, `dot` the newest run (None where that has no value)."""
+
+    width: float
+    height: float
+    line: str
+    band: str
+    base: str
+    dot: tuple[float, float] | None
+    label: str

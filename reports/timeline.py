@@ -197,16 +197,21 @@ def _rates(heat: HeatView) -> list[_Series]:
     return [_Series("decode", "tok/s", "line", list(heat.curve))] if heat.curve else []
 
 
-def _tokens(itl_ms: Sequence[float], phases: Sequence[Phase]) -> list[_Series]:
+def token_points(itl_ms: Sequence[float], phases: Sequence[Phase]) -> list[Point]:
     """Inter-token times at the moments their tokens came; only where the start of decode is known."""
     decode = next((phase for phase in phases if phase.name == "decode"), None)
-    if decode is None or not itl_ms:
+    if decode is None:
         return []
     at, points = decode.start, list[Point]()
     for latency in itl_ms:
         at += latency / 1000
         points.append((at, float(latency)))
-    return [_Series("inter-token", "ms", "points", points)]
+    return points
+
+
+def _tokens(itl_ms: Sequence[float], phases: Sequence[Phase]) -> list[_Series]:
+    points = token_points(itl_ms, phases)
+    return [_Series("inter-token", "ms", "points", points)] if points else []
 
 
 def _why_no_tokens(itl_ms: Sequence[float]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.before import BeforeView, HeatView
-from reports.plots import Gauge, Strip, Timeline
+from reports.plots import Distribution, Gauge, Strip, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +207,14 @@ class CaseMetricRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsentGroup:
+    """Metrics that no repetition of a case has, for one reason; `cell` carries its number."""
+
+    titles: str
+    cell: MetricCell
+
+
+@dataclass(frozen=True, slots=True)
 class StepRow:
     """One step: `x` and `width` are pixels of a bar on the repetition's own axis."""
 
@@ -259,6 +267,8 @@ class CaseView:
     cells: tuple[VerdictCell, ...]
     repetitions_text: str
     metrics: tuple[CaseMetricRow, ...]
+    absent: tuple[AbsentGroup, ...]
+    tokens: Distribution
     repetitions: tuple[RepetitionView, ...]
     provenance: tuple[Named, ...]
     differing: tuple[DifferingRow, ...]
@@ -285,86 +295,3 @@ class DeviceRow:
     ram: str
     state: str
     counts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """One run as it is shown; times in UTC."""
-
-    key: str
-    started: str
-    started_iso: str
-    ended: str
-    length: str
-    status: str
-    suite: str
-    lab: str
-
-
-@dataclass(frozen=True, slots=True)
-class MadeRow:
-    """How a figure is made: `sources` are those seen on this page."""
-
-    head: MetricHead
-    sources: str
-
-
-@dataclass(frozen=True, slots=True)
-class TierPage:
-    tier: str
-    title: str
-    run: RunFacts
-    generated: str
-    notice: str
-    targets: tuple[TargetHead, ...]
-    verdict_tally: tuple[Tally, ...]
-    status_tally: tuple[Tally, ...]
-    verdicts: tuple[VerdictRow, ...]
-    metric_tables: tuple[MetricTable, ...]
-    notes: tuple[Note, ...]
-    failures: tuple[FailureGroup, ...]
-    refused: tuple[NotRunRow, ...]
-    skipped: tuple[NotRunRow, ...]
-    cases: tuple[CaseView, ...]
-    devices: tuple[DeviceRow, ...]
-    provenance: tuple[Named, ...]
-    made: tuple[MadeRow, ...]
-    published: tuple[PublishedRow, ...]
-    data_json: str
-    data_csv: str
-    data_name: str
-    data_rows: str
-
-
-@dataclass(frozen=True, slots=True)
-class TierRow:
-    """A tier on the index: `href` of its file; `counts` are measured, failed, refused, skipped, unfinished."""
-
-    name: str
-    title: str
-    href: str
-    targets: tuple[TargetHead, ...]
-    verdicts: tuple[Tally, ...]
-    counts: tuple[int, ...]
-    devices: str
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run on the index; `shown`: this report is about it."""
-
-    run: RunFacts
-    counts: tuple[int, ...]
-    shown: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IndexPage:
-    headline: str
-    tone: str
-    run: RunFacts
-    generated: str
-    notice: str
-    tiers: tuple[TierRow, ...]
-    devices: tuple[DeviceRow, ...]
-    history: tuple[RunRow, ...]

@@ -13,6 +13,9 @@ from harness.analysis.repeats import FIXED, Agreement, RepeatPolicy, Repetition,
 from harness.analysis.statistics import Centre, centre
 from harness.model import METRICS, TARGET_METRICS, CaseStatus, Measured, Reading, Targets, TargetVerdict, Unavailable
 
+NOTHING_MEASURES = "nothing that is run here measures it"
+"""Why a target without a metric is not judged."""
+
 
 @dataclass(frozen=True, slots=True)
 class VerdictInfo:
@@ -58,7 +61,7 @@ def _unstable(info: VerdictInfo, why: str) -> VerdictInfo:
 def _judge(target: str, limit: float, repetitions: Sequence[Repetition]) -> VerdictInfo:
     metric = TARGET_METRICS[target]
     if metric is None:
-        return VerdictInfo(TargetVerdict.NOT_MEASURED, None, None, 0, "nothing that is run here measures it")
+        return VerdictInfo(TargetVerdict.NOT_MEASURED, None, None, 0, NOTHING_MEASURES)
     readings = [row.metrics.get(metric) for row in repetitions if row.status is CaseStatus.MEASURED]
     found = centre([reading.value for reading in readings if isinstance(reading, Measured)])
     if found is None:

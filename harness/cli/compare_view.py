@@ -2,111 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.analysis.compare import Comparison, Decision, by_chance, compare, in_words
-from harness.analysis.repeats import RepeatPolicy, counted
+from harness.analysis.compare import Comparison, Decision, by_chance, in_words
+from harness.analysis.repeats import RepeatPolicy
+from harness.analysis.run_pairs import ComparedMetric, ComparedRuns, RunSide, compare_sides
 from harness.cli import output
-from harness.model import METRICS, CaseStatus, Measured, PlannedCase
+from harness.model import METRICS, PlannedCase
 
 if TYPE_CHECKING:
-    from harness.store import MeasurementRow, Store
-
-Match = tuple[str, str, str, str]
-"""Device, model, runner, workload."""
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedMetric:
-    """Medians (None where nothing was measured) and what the comparison of all repetitions says."""
-
-    name: str
-    before: float | None
-    after: float | None
-    found: Comparison
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedCase:
-    """One case in both runs; `changed` names what else differs between them (model file, runner, OS, …)."""
-
-    planned: PlannedCase
-    metrics: tuple[ComparedMetric, ...]
-    changed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedRuns:
-    """Matched cases, and those that only one run measured."""
-
-    first: str
-    second: str
-    cases: tuple[ComparedCase, ...]
-    only_first: tuple[PlannedCase, ...]
-    only_second: tuple[PlannedCase, ...]
+    from harness.store import Store
 
 
 def compare_runs(store: Store, first: str, second: str) -> ComparedRuns:
-    """Match the measured cases of two runs and compare every metric that either has; warm-ups do not count."""
-    before, after = _counted(store, first), _counted(store, second)
-    return ComparedRuns(
-        first,
-        second,
-        tuple(_case(rows, after[match]) for match, rows in before.items() if match in after),
-        tuple(rows[0].planned for match, rows in before.items() if match not in after),
-        tuple(rows[0].planned for match, rows in after.items() if match not in before),
-    )
-
-
-def _counted(store: Store, run: str) -> dict[Match, list[MeasurementRow]]:
-    policy = RepeatPolicy.of_run(store.run(run))
-    cases = _measured(store.measurements(run))
-    valid = {match: list(counted(rows, policy.warm_up)) for match, rows in cases.items()}
-    # A case whose only measured repetition was the warm-up has nothing to compare.
-    return {match: rows for match, rows in valid.items() if rows}
-
-
-def _measured(rows: Iterable[MeasurementRow]) -> dict[Match, list[MeasurementRow]]:
-    cases: dict[Match, list[MeasurementRow]] = {}
-    for row in rows:
-        if row.status is CaseStatus.MEASURED:
-            planned = row.planned
-            match = (planned.device_id, planned.model.id, planned.runner.id, planned.workload_id)
-            cases.setdefault(match, []).append(row)
-    return cases
-
-
-def _case(before: Sequence[MeasurementRow], after: Sequence[MeasurementRow]) -> ComparedCase:
-    found = []
-    for name, spec in METRICS.items():
-        old, new = _values(before, name), _values(after, name)
-        if old or new:
-            middles = (median(old) if old else None, median(new) if new else None)
-            found.append(ComparedMetric(name, *middles, compare(old, new, spec.better)))
-    return ComparedCase(before[0].planned, tuple(found), tuple(_changes(before[0], after[0])))
-
-
-def _values(rows: Sequence[MeasurementRow], name: str) -> list[float]:
-    return [reading.value for row in rows if isinstance(reading := row.metrics.get(name), Measured)]
-
-
-def _changes(before: MeasurementRow, after: MeasurementRow) -> Iterable[str]:
-    one, other = before.planned, after.planned
-    for what, old, new in (
-        ("model file", one.model_sha256, other.model_sha256),
-        ("runner build", one.runner_sha256, other.runner_sha256),
-        ("phone", one.identity, other.identity),
-        ("workload", one.workload, other.workload),
-        ("OS build", before.provenance.get("os_fingerprint"), after.provenance.get("os_fingerprint")),
-        ("farm", before.provenance.get("harness_version"), after.provenance.get("harness_version")),
-    ):
-        if old != new:
-            yield what
+    """Compare two stored runs, see `harness.analysis.run_pairs`."""
+    sides = [
+        RunSide(run, RepeatPolicy.of_run(store.run(run)), tuple(store.measurements(run))) for run in (first, second)
+    ]
+    return compare_sides(*sides)
 
 
 def as_json(runs: ComparedRuns) -> dict[str, Any]:

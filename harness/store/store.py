@@ -25,9 +25,10 @@ from harness.model import (
     StepRecord,
     Trace,
 )
-from harness.store import lease_table, reading, rows
+from harness.store import history_table, lease_table, reading, rows
 from harness.store.blobs import pack_floats, pack_trace
 from harness.store.engine import exists, explained, open_engine, writing
+from harness.store.history_table import Figure
 from harness.store.lease_table import Dead
 from harness.store.rows import DeviceRecord, EventRecord, MeasurementRow, Samples, clean, clean_text
 from harness.store.schema import cases, device_records, events, metrics, outputs, runs, steps, telemetry, token_times
@@ -294,6 +295,16 @@ class Store:
             where.append(cases.c.case_id == case)
         with self._read() as connection:
             yield from reading.measurements(connection, *where)
+
+    def runs_of_tier(self, tier: str) -> frozenset[str]:
+        """Ids of the runs in which anything of the tier was measured."""
+        with self._read() as connection:
+            return history_table.runs_of_tier(connection, tier)
+
+    def figures(self, runs: Sequence[str], tier: str, metric: str) -> tuple[Figure, ...]:
+        """A metric of every repetition of a tier in `runs` that measured it, in no order."""
+        with self._read() as connection:
+            return history_table.figures(connection, runs, tier, metric)
 
     def measurement(self, key: str) -> MeasurementRow | None:
         with self._read() as connection:

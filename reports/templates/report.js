@@ -26,9 +26,16 @@
     if (link && link.getAttribute("href") === location.hash) follow();
   });
 
-  const save = (button) => {
-    const value = JSON.parse(document.getElementById(button.dataset.save).textContent);
-    const text = typeof value === "string" ? value : JSON.stringify(value, null, 1);
+  // The reason of what was not measured, under the pointer too; written once in the file, not beside every link.
+  addEventListener("pointerover", (event) => {
+    const link = event.target.closest("a.absent");
+    if (link) link.title = document.getElementById(link.getAttribute("aria-describedby")).textContent;
+  });
+
+  const save = async (button) => {
+    const bytes = Uint8Array.from(atob(document.getElementById(button.dataset.save).textContent), (one) => one.charCodeAt(0));
+    const whole = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const text = await new Response(whole).arrayBuffer();
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: button.dataset.type + ";charset=utf-8" }));
     link.download = button.dataset.name;

@@ -15,7 +15,7 @@ import pytest
 
 import reports
 from harness.cache import cache_dir
-from tests.unit.reports.sample import START, run_input
+from tests.unit.reports.sample import START, past_of, run_input
 
 FLAGS = (
     "--headless=new",
@@ -98,7 +98,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def _written(folder: Path, *, hostile: bool = False, repeats: int = 5, devices: int = 4) -> Path:
     run, samples = run_input(hostile=hostile, repeats=repeats, devices=devices)
-    for name, text in reports.render(run, samples, generated_at=START, history=[run.record]).items():
+    pasts = {tier: past_of(run, tier) for tier in ("flagship", "budget")}
+    files = reports.render(run, samples, generated_at=START, history=[run.record], pasts=pasts)
+    for name, text in files.items():
         (folder / name).write_text(text, "utf-8")
     return folder
 

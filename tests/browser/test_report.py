@@ -38,6 +38,29 @@ def test_no_page_scrolls_sideways_or_complains(
     assert browser.complaints() == []
 
 
+def test_each_section_over_runs_is_drawn_and_told(browser: Browser, report: Path) -> None:
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    assert "Compared with run 20251120-050000-bb22" in visible_text(browser, "#previous")
+    words = browser.ask(
+        """const cells = [...document.querySelectorAll('#previous td')];
+           return cells.map(cell => cell.innerText.match(/[a-z ]+/)?.[0].trim())"""
+    )
+    assert {"slower", "not comparable"} <= set(words)
+    sparks = browser.ask(
+        """return [...document.querySelectorAll('#matrix svg.spark')].map(drawn => [
+             drawn.getAttribute('aria-label'), drawn.querySelector('.line').getBBox().width])"""
+    )
+    assert sparks
+    assert all("1 run without a value" in label and width > 100 for label, width in sparks)
+    assert "lowest" in visible_text(browser, "#verdict .picks").lower()
+    assert "Size, speed, memory and quality" in visible_text(browser, "#compression")
+    browser.ask(OPEN_ALL)
+    labels = browser.ask("return [...document.querySelectorAll('svg.histogram')].map(drawn => drawn.ariaLabel)")
+    assert labels
+    assert all(" tokens of " in label and "p99" in label for label in labels)
+
+
 def test_themes_differ_and_both_follow_the_reader(browser: Browser, report: Path) -> None:
     colours = {}
     for dark in (False, True):
@@ -52,7 +75,8 @@ def test_the_verdict_comes_first(browser: Browser, report: Path) -> None:
     browser.screen(1280)
     browser.open(report / "flagship.html")
     order = browser.ask("return [...document.querySelectorAll('main > section')].map(s => s.id)")
-    assert order == ["verdict", "metrics", "failures", "not-run", "cases", "published", "devices", "provenance", "data"]
+    assert order[:6] == ["verdict", "matrix", "metrics", "failures", "not-run", "cases"]
+    assert order[6:] == ["previous", "compression", "published", "devices", "provenance", "data"]
     text = visible_text(browser, "#verdict")
     for words in ("≤ 50 ms", "≤ 1000 MB", "pass", "fail", "inconclusive", "not measured", "n=5"):
         assert words in text
@@ -90,6 +114,8 @@ def test_not_measured_gives_its_reason_to_the_keyboard(browser: Browser, report:
     assert empty == 0
     assert described
     assert all(index == 0 and reason for index, reason in described)
+    hover = "const a = document.querySelector('a.absent'); a.dispatchEvent(new Event('pointerover', {bubbles: true}))"
+    assert browser.ask(f"{hover}; return a.title") == described[0][1]
     browser.ask("document.querySelector('a.absent').focus()")
     from selenium.webdriver.common.keys import Keys
 
@@ -143,10 +169,76 @@ def test_the_index_leads_to_the_tiers_and_back(browser: Browser, report: Path) -
     assert browser.driver.current_url.endswith("/index.html")
 
 
+@pytest.mark.parametrize("way", ["click", "enter", "button"])
+def test_a_timeline_opens_to_every_sample(browser: Browser, report: Path, way: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.screen(1280)
+    browser.open(report / "flagship.html")
+    browser.ask("window.figure = document.querySelector('figure.drill'); figure.closest('.case').open = true")
+    if way == "click":
+        browser.driver.find_element("css selector", "figure.drill svg").click()
+    elif way == "enter":
+        browser.driver.find_element("css selector", "figure.drill .scroll").send_keys(Keys.ENTER)
+    else:
+        browser.driver.find_element("css selector", "figure.drill button").click()
+    browser.until("return !!figure.querySelector('.samples canvas')")
+    assert browser.ask("return figure.querySelector('.samples .mark').textContent") == "not a phone"
+    titles = browser.ask("return [...figure.querySelectorAll('.samples h5')].map(head => head.textContent)")
+    assert titles[:3] == ["Temperature (°C)", "Frequency (MHz)", "Memory (MB)"]
+    counted = browser.ask(
+        """const text = figure.closest('.repetition').querySelector('.sub-details tbody').rows;
+           return [...text].map(row => +row.cells[2].textContent).reduce((sum, count) => sum + count, 0)"""
+    )
+    assert f"All {counted} samples." in visible_text(browser, "figure.drill .samples")
+    drawn = browser.ask(
+        """return [...figure.querySelectorAll('.samples canvas')].map(canvas => {
+             const { width, height } = canvas, pen = canvas.getContext('2d');
+             return new Set(new Uint32Array(pen.getImageData(0, 0, width, height).data.buffer)).size; })"""
+    )
+    assert all(colours > 20 for colours in drawn)
+    button = "return figure.querySelector('button').ariaExpanded"
+    assert browser.ask(button) == "true"
+    browser.ask("figure.querySelector('button').click()")
+    assert browser.ask(button) == "false"
+    assert browser.ask("return figure.querySelector('.samples').checkVisibility()") is False
+    assert browser.complaints() == []
+
+
+def test_samples_are_enlarged_by_keys_and_read_under_the_pointer(browser: Browser, report: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.screen(390)
+    browser.open(report / "flagship.html")
+    browser.ask("window.figure = document.querySelector('figure.drill'); figure.closest('.case').open = true")
+    browser.ask("figure.querySelector('button').click()")
+    browser.until("return !!figure.querySelector('.samples canvas')")
+    picture = "return figure.querySelector('.samples canvas').toDataURL()"
+    whole = browser.ask(picture)
+    box = browser.driver.find_element("css selector", ".samples")
+    box.send_keys("+", Keys.ARROW_RIGHT)
+    browser.until(f"{picture} !== arguments[0]", whole)
+    box.send_keys("0")
+    browser.until(f"{picture} === arguments[0]", whole)
+    hover = """const over = figure.querySelector('.u-over'), at = over.getBoundingClientRect();
+               const where = { bubbles: true, clientX: at.left + at.width / 2, clientY: at.top + 20 };
+               over.dispatchEvent(new MouseEvent('mouseenter', where));
+               over.dispatchEvent(new MouseEvent('mousemove', where));"""
+    browser.ask(hover)
+    browser.until("return [...figure.querySelectorAll('.reading')].every(one => /\\d/.test(one.textContent))")
+    browser.ask("figure.querySelector('.names input').click()")
+    browser.until(f"{picture} !== arguments[0]", whole)
+    inner, outer = browser.ask("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert inner <= outer
+    assert browser.complaints() == []
+
+
 def test_no_request_leaves_the_page(browser: Browser, report: Path) -> None:
     browser.screen(1280)
     browser.open(report / "flagship.html")
     browser.ask(OPEN_ALL)
+    browser.ask("document.querySelector('figure.drill button').click()")
+    browser.until("return !!document.querySelector('.samples canvas')")
     asked = [json.loads(entry["message"])["message"] for entry in browser.driver.get_log("performance")]
     urls = {
         event["params"]["request"]["url"].partition("#")[0]
@@ -230,6 +322,8 @@ def test_accessible(browser: Browser, compact: Path, axe: str, page: str, width:
     browser.ask("document.querySelectorAll('details.case')[2]?.querySelectorAll('summary').forEach(s => s.click())")
     browser.ask("[...document.querySelectorAll('details.case:not([open])')].slice(1).forEach(box => box.remove())")
     browser.ask("document.querySelectorAll('#failures details').forEach(box => box.open = true)")
+    if browser.ask("const one = document.querySelector('.case[open] .drill button'); one?.click(); return !!one"):
+        browser.until("return !!document.querySelector('.samples canvas')")
     browser.ask(axe)
     browser.driver.set_script_timeout(120)
     found = browser.driver.execute_async_script(

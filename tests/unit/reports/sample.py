@@ -31,7 +31,7 @@ from harness.model import (
     WorkloadKind,
 )
 from harness.store import MeasurementRow
-from reports.inputs import DeviceInput, Repetition, RunInput
+from reports.inputs import DeviceInput, Past, Repetition, RunInput
 
 START = 1_763_701_200.0
 RUN = "20251121-050000-ab12"
@@ -322,6 +322,57 @@ def run_input(*, repeats: int = 5, hostile: bool = False, devices: int = 4) -> t
         found.append(repetition(plan, at, {}))
     known = tuple(_device(*device) for device in DEVICES[:devices])
     return RunInput(record(HOSTILE if hostile else "example-lab"), known, tuple(found)), samples
+
+
+FAMILY = (("F16", 271.0, 2.0, 420.0), ("Q8_0", 145.0, 1.3, 290.0), ("Q4_K_M", 105.0, 1.0, 230.0))
+"""Quantisations of one model: name, size in MB, time beside the fastest, peak memory in MB."""
+
+
+def family(*, slower: float = 1.0, run: str = RUN, at: float = START) -> tuple[RunInput, Samples]:
+    """One model in three sizes on a phone and a virtual phone, each measured three times.
+
+    Args: slower: factor on the times of the smallest.
+    """
+    random, found, samples = Random(11), list[Repetition](), Samples()
+    for device in DEVICES[:2]:
+        for quant, size, factor, peak in FAMILY:
+            model = replace(MODELS[0], id=f"smollm2-135m-{quant.lower()}", quant=quant)
+            for repeat in range(3):
+                plan = replace(planned(device=device[0], kind=device[3], model=model, repeat=repeat), run=run)
+                if run != RUN:
+                    plan = replace(plan, case=f"{run[-4:]}{plan.case}")
+                ms = device[4] * factor * (slower if quant == "Q4_K_M" else 1.0)
+                values = metrics(ms, True, random)
+                values |= {
+                    "model_mb": Measured(size, "MB", "size of the file"),
+                    "peak_memory_mb": Measured(peak, "MB", "VmHWM"),
+                }
+                found.append(repetition(plan, at + 40 * len(found), values, provenance=provenance(device, repeat)))
+                samples.latencies[plan.key] = tuple(abs(random.gauss(ms, ms / 9)) for _ in range(256))
+    known = tuple(_device(*device) for device in DEVICES[:2])
+    return RunInput(replace(record(), id=run, started_at=at, ended_at=at + 7200), known, tuple(found)), samples
+
+
+def past_of(run: RunInput, tier: str) -> Past:
+    """A run before, in which times were a little shorter, and 12 before it, of which one has a gap."""
+    random = Random(5)
+    rows = []
+    for one in run.repetitions:
+        found = one.row.metrics.get("ms_per_token")
+        if one.planned.tier == tier and isinstance(found, Measured):
+            faster = replace(found, value=found.value * random.gauss(0.93, 0.02))
+            rows.append(replace(one.row, metrics={**one.row.metrics, "ms_per_token": faster}))
+    runs = tuple(f"earlier-{number}" for number in range(12))
+    values = {
+        row.planned.series_key: {
+            name: random.gauss(1, 0.02) * row.metrics["ms_per_token"].value  # type: ignore[union-attr]
+            for name in runs
+            if name != runs[4]
+        }
+        for row in rows
+    }
+    previous = replace(run.record, id="20251120-050000-bb22", started_at=START - 86_400)
+    return Past(previous, tuple(rows), runs, values)
 
 
 ONSET_S = 212.0

@@ -11,10 +11,12 @@ from random import Random
 import pytest
 
 from harness.model import METRICS, CaseStatus, DeviceKind, Model, RunStatus, Unavailable
+from reports.cases import tiers_of
+from reports.index import index_page
 from reports.inputs import RunInput
-from reports.pages import _TABLES, MOST_TIMELINES, index_page, tier_page, tiers_of
-from reports.views import TierPage
-from tests.unit.reports.sample import START, Samples, metrics, planned, repetition, run_input
+from reports.page_views import TierPage
+from reports.pages import _TABLES, MOST_TIMELINES, tier_page
+from tests.unit.reports.sample import START, Samples, family, metrics, planned, repetition, run_input
 
 MARKS = {"s24-ultra-a": "virtual phone", "s24-ultra-b": "virtual phone", "bench-host": "not a phone", "pixel-8-pro": ""}
 
@@ -103,7 +105,12 @@ def test_a_measured_zero_is_a_zero(page: TierPage) -> None:
 
 def test_a_metric_the_result_does_not_hold_is_not_measured() -> None:
     case = small(repetition(planned(), START, {})).cases[0]
-    assert all(row.median.value == "" and row.median.note for row in case.metrics)
+    assert case.metrics == ()
+    assert [title for group in case.absent for title in group.titles.split(", ", 2)][:2] == ["Load", "First load"]
+    assert all(group.cell.value == "" and group.cell.note for group in case.absent)
+    assert {group.cell.reason for group in case.absent} == {
+        f"the stored result does not hold {name}" for name in METRICS
+    }
 
 
 def test_a_reason_is_listed_once(page: TierPage) -> None:
@@ -184,6 +191,62 @@ def test_beyond_the_budget_only_the_typical_repetition_is_drawn() -> None:
         drawn = [one for one in case.repetitions if one.timeline]
         assert len(drawn) == 1
         assert all(one.no_timeline for one in case.repetitions if not one.timeline)
+
+
+def test_the_pick_has_a_reason_and_phones_stand_apart_from_others() -> None:
+    phone, virtual = tier_page(family()[0], "flagship", family()[1], START).picks
+    assert [(table.kind, table.mark) for table in (phone, virtual)] == [("stream", ""), ("stream", "virtual phone")]
+    (row,) = phone.rows
+    assert row.model == "smollm2-135m-q4_k_m"
+    assert row.why == ("Lowest time per token, lowest peak memory and lowest size of 3 that can be compared.")
+    assert phone.others == tuple(
+        f"Not smollm2-135m-{worse}: beaten by {better}."
+        for worse, better in (
+            ("f16", "smollm2-135m-q4_k_m and smollm2-135m-q8_0"),
+            ("q8_0", "smollm2-135m-q4_k_m"),
+        )
+    )
+    energy = [head.name for head in phone.heads].index("energy_per_token_j")
+    assert (row.cells[energy].value, row.cells[energy].reason[:20]) == ("", "the phone is powered")
+
+
+def test_a_pick_that_misses_its_target_says_so_and_stands_last() -> None:
+    run, samples = family(slower=4.0)
+    (phone, virtual) = tier_page(run, "flagship", samples, START).picks
+    assert [row.model for row in phone.rows] == ["smollm2-135m-q8_0", "smollm2-135m-q4_k_m"]
+    assert phone.rows[0].why.startswith("Lowest time per token of 3")
+    assert phone.rows[1].why == (
+        "Lowest peak memory and lowest size of 3 that can be compared. It misses a target in 1 of 1 case."
+    )
+    assert [item.label for item in phone.rows[1].verdicts] == ["fail"]
+    assert all("misses a target" in row.why for row in virtual.rows)
+
+
+def test_one_alone_and_none_at_all_are_said() -> None:
+    (table,) = small(repetition(planned(), START, metrics(20, True, Random(1)))).picks
+    assert [row.why for row in table.rows] == ["The only one measured."]
+    assert small(repetition(planned(status=CaseStatus.PLANNED), START, {})).picks == ()
+
+
+def test_each_size_of_a_model_stands_beside_its_original_per_phone() -> None:
+    rows = tier_page(family()[0], "flagship", family()[1], START).compression
+    assert [(row.case.device.id, row.case.device.mark, row.case.quant) for row in rows] == [
+        (device, mark, quant)
+        for device, mark in (("pixel-8-pro", ""), ("s24-ultra-a", "virtual phone"))
+        for quant in ("F16", "Q8_0", "Q4_K_M")
+    ]
+    original, _, small = rows[:3]
+    assert (original.base, original.beside, original.size_ratio.value) == ("", "the original", "1 ×")
+    assert small.base == "smollm2-135m-f16"
+    assert (small.size.value, small.size_ratio.value, small.memory_ratio.value) == ("105 MB", "0.387 ×", "0.548 ×")
+    assert small.speed_up.value.startswith(("1.9", "2.0"))
+    assert (small.quality.value, small.quality.reason) == ("", "nothing that is run here measures it")
+
+
+def test_models_without_another_of_their_family_have_no_ratio(page: TierPage) -> None:
+    assert {row.size_ratio.value for row in page.compression} == {""}
+    notes = {note.number: note.text for note in page.notes}
+    assert all("no other model of its family" in notes[row.size_ratio.note] for row in page.compression)
 
 
 def test_data_are_those_of_the_export(page: TierPage, sample: tuple[RunInput, Samples]) -> None:
