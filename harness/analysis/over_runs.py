@@ -5,32 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Protocol
+from typing import Protocol
 
+from harness.analysis import run_pairs
 from harness.analysis.repeats import counted
 from harness.model import CaseStatus, ErrorInfo, Measured, PlannedCase, Reading
 
 
-class Row(Protocol):
+class Row(run_pairs.Row, Protocol):
     """What is needed of a stored measurement."""
-
-    @property
-    def planned(self) -> PlannedCase: ...
-
-    @property
-    def status(self) -> CaseStatus: ...
 
     @property
     def started_at(self) -> float | None: ...
 
     @property
-    def metrics(self) -> Mapping[str, Reading]: ...
-
-    @property
     def error(self) -> ErrorInfo | None: ...
-
-    @property
-    def provenance(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +31,7 @@ class RunValue:
         value: median over the repetitions that count; None when nothing was measured, `reason` says why.
         low, high: smallest and largest of them.
         repeats: how many there were.
-        changed: what is not as it was at the last value before: "phone", "OS build", "runner build", "model file",
-            "workload".
+        changed: what is not as it was at the last value before, see `run_pairs.changes`.
     """
 
     run: str
@@ -76,11 +64,9 @@ def over_runs(rows: Iterable[Row], metric: str, warm_up: Mapping[str, bool]) -> 
         metric: a name of METRICS.
         warm_up: by run, whether the first repetition of each case does not count.
     """
-    series: dict[tuple[str, str, str, str], dict[str, list[Row]]] = {}
+    series: dict[run_pairs.Match, dict[str, list[Row]]] = {}
     for row in rows:
-        planned = row.planned
-        name = (planned.device_id, planned.model.id, planned.runner.id, planned.workload_id)
-        series.setdefault(name, {}).setdefault(planned.run, []).append(row)
+        series.setdefault(run_pairs.match_of(row.planned), {}).setdefault(row.planned.run, []).append(row)
     return tuple(_series(runs, metric, warm_up) for runs in series.values())
 
 
@@ -95,7 +81,7 @@ def _series(runs: Mapping[str, Sequence[Row]], metric: str, warm_up: Mapping[str
         if not found:
             values.append(RunValue(run, started, None, None, None, 0, reason=_why(rows, readings)))
             continue
-        changed = () if last is None else tuple(_changes(last, valid[0]))
+        changed = () if last is None else tuple(run_pairs.changes(last, valid[0]))
         values.append(RunValue(run, started, median(found), min(found), max(found), len(found), changed))
         last = valid[-1]
     newest = list(runs.values())[-1][-1].planned
@@ -110,16 +96,3 @@ def _why(rows: Sequence[Row], readings: Sequence[Reading | None]) -> str:
         return absent or "this workload does not have it"
     error = next((row.error for row in reversed(rows) if row.error is not None), None)
     return f"{rows[-1].status.value}: {error.error_class}" if error is not None else rows[-1].status.value
-
-
-def _changes(before: Row, after: Row) -> Iterable[str]:
-    one, other = before.planned, after.planned
-    for what, old, new in (
-        ("phone", one.identity, other.identity),
-        ("OS build", before.provenance.get("os_fingerprint"), after.provenance.get("os_fingerprint")),
-        ("runner build", one.runner_sha256, other.runner_sha256),
-        ("model file", one.model_sha256, other.model_sha256),
-        ("workload", one.workload, other.workload),
-    ):
-        if old != new:
-            yield what

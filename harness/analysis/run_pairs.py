@@ -92,9 +92,7 @@ def _measured(rows: Iterable[Row]) -> dict[Match, list[Row]]:
     cases: dict[Match, list[Row]] = {}
     for row in rows:
         if row.status is CaseStatus.MEASURED:
-            planned = row.planned
-            match = (planned.device_id, planned.model.id, planned.runner.id, planned.workload_id)
-            cases.setdefault(match, []).append(row)
+            cases.setdefault(match_of(row.planned), []).append(row)
     return cases
 
 
@@ -105,14 +103,21 @@ def _case(before: Sequence[Row], after: Sequence[Row]) -> ComparedCase:
         if old or new:
             middles = (median(old) if old else None, median(new) if new else None)
             found.append(ComparedMetric(name, *middles, compare(old, new, spec.better)))
-    return ComparedCase(before[0].planned, tuple(found), tuple(_changes(before[0], after[0])))
+    return ComparedCase(before[0].planned, tuple(found), tuple(changes(before[0], after[0])))
 
 
 def _values(rows: Sequence[Row], name: str) -> list[float]:
     return [reading.value for row in rows if isinstance(reading := row.metrics.get(name), Measured)]
 
 
-def _changes(before: Row, after: Row) -> Iterable[str]:
+def match_of(planned: PlannedCase) -> Match:
+    """What a case is matched by in other runs."""
+    return (planned.device_id, planned.model.id, planned.runner.id, planned.workload_id)
+
+
+def changes(before: Row, after: Row) -> Iterable[str]:
+    """What is not the same in two measurements of a case: "model file", "runner build", "phone", "workload",
+    "OS build", "farm"."""
     one, other = before.planned, after.planned
     for what, old, new in (
         ("model file", one.model_sha256, other.model_sha256),
