@@ -25,8 +25,8 @@ from reports.before import HeatView, heat_view
 from reports.cases import Case, anchor
 from reports.charts import thin
 from reports.inputs import Repetition, Telemetry
+from reports.phases import Phase, phases_of, token_points
 from reports.plots import Packed
-from reports.timeline import Phase, phases_of, token_points
 
 TICK_S = 1e-3
 BUDGET = 1_500_000
