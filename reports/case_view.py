@@ -15,6 +15,7 @@ from reports.distribution import distribution
 from reports.failures import failure_row
 from reports.inputs import Repetition, Telemetry
 from reports.numbers import alike, duration, iso, moment, significant, span
+from reports.phases import phases_of
 from reports.plots import Strip, Timeline
 from reports.verdicts import verdict_row
 from reports.views import (
@@ -184,7 +185,7 @@ def _picture(one: Repetition, case: Case, telemetry: Telemetry, traces: Sequence
         mark=device.mark,
         traces=traces,
         itl_ms=telemetry.itl(planned.key),
-        phases=timeline.phases_of(one.provenance, one.metrics),
+        phases=phases_of(one.provenance, one.metrics),
         heat=before.heat_view(one.provenance),
         gate=before.before_view(one.provenance).short,
     )

@@ -25,8 +25,8 @@ from reports.before import HeatView, heat_view
 from reports.cases import Case, anchor
 from reports.charts import thin
 from reports.inputs import Repetition, Telemetry
+from reports.phases import Phase, phases_of, token_points
 from reports.plots import Packed
-from reports.timeline import Phase, phases_of, token_points
 
 TICK_S = 1e-3
 BUDGET = 1_500_000
@@ -174,7 +174,9 @@ def pack(plot: Samples) -> Packed:
         packed, step = _values(one)
         values.append(packed)
         members = panels.setdefault((one.unit, one.kind), [])
-        index, on = len(values) - 1, len(members) < _ON
+        # Memory of the whole phone is ten times a runner's, which would lie flat beside it.
+        on = len(members) < _ON and not one.name.startswith("memory.")
+        index = len(values) - 1
         members.append({"name": one.name, "axis": axis, "step": step, "on": on, "index": index})
     header = {
         "tick": TICK_S,
@@ -194,10 +196,11 @@ def pack(plot: Samples) -> Packed:
 
 
 def _interest(one: Series) -> tuple[int, str, bool, float]:
-    """Panels in the order of the titles; inside one, thermal zones last and those that moved most first."""
+    """Panels in the order of the titles; inside one, thermal zones and the phone's own memory last, and what moved most
+    first."""
     order = list(_TITLES)
     place = order.index(one.unit) if one.unit in _TITLES else len(order)
-    return place, one.unit, one.name.startswith("zone."), -float(one.values.max() - one.values.min())
+    return place, one.unit, one.name.startswith(("zone.", "memory.")), -float(one.values.max() - one.values.min())
 
 
 def _events(heat: HeatView | None, origin: float) -> list[list[Any]]:

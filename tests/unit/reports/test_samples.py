@@ -90,6 +90,23 @@ def test_steps_of_a_known_size_are_exact_and_others_keep_their_digits() -> None:
     assert [panel["title"] for panel in header["panels"]] == ["Temperature", "Memory", "State"]
 
 
+def test_what_would_flatten_or_flood_a_panel_is_switched_off_at_first() -> None:
+    at = [1.0, 2.0]
+    names = [
+        "memory.available",
+        "runner.vm_rss",
+        *(f"zone.z{number}.temperature" for number in range(6)),
+        "skin.temperature",
+    ]
+    units = ["MB", "MB", *["°C"] * 7]
+    header, _ = unpacked(
+        one_plot(*(Trace(Channel(*each, "s"), at, [1.0, 2.0]) for each in zip(names, units, strict=True)))
+    )
+    shown = {one["name"]: one["on"] for panel in header["panels"] for one in panel["series"]}
+    assert (shown["runner.vm_rss"], shown["memory.available"], shown["skin.temperature"]) == (True, False, True)
+    assert sum(shown.values()) == 5
+
+
 def test_what_does_not_fit_keeps_its_extremes_and_says_how_many_it_shows() -> None:
     values = [math.sin(number) for number in range(18_000)]
     values[7_000] = 99.0

@@ -10,8 +10,9 @@ import pytest
 
 from harness.model import Channel, Measured, Trace
 from reports.before import heat_view
+from reports.phases import Phase, phases_of
 from reports.plots import Timeline
-from reports.timeline import RIGHT, Phase, build, channel_rows, phases_of
+from reports.timeline import RIGHT, build, channel_rows
 from tests.unit.reports.sample import ONSET_S, sustained, traces
 
 STAMPS = {"started": 100.0, "ready": 101.5, "requested": 101.6, "answered": 110.0}
