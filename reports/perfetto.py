@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from harness.model import NOT_A_PHONE, Step, StepRecord
 from reports.before import HeatView, heat_view
-from reports.timeline import Phase, phases_of
+from reports.phases import Phase, phases_of
 
 if TYPE_CHECKING:
     import numpy as np
