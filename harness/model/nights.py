@@ -154,10 +154,10 @@ class Change:
     Args:
         nights: that have a value. phones: identities that were judged, sorted.
         step: of the change that `state` speaks of, None without one. since: its first bad night, "" without one.
-        good_build: of the last night before. bad_build: of the first bad night. tonight_build: of the newest night;
-            "" where they are not known.
+        bad_build: of the first bad night. good_build: the newest that is surely older than the change: of the night
+            before `step.earliest`. pair_build: of the night of the suspicion; "" where there is no change.
         ab: what pairs said of it, None while there are none.
-        wants_pairs: pairs of `good_build` against `tonight_build` would decide it.
+        wants_pairs: pairs of `good_build` against `pair_build` are to decide it.
         regressed: a confirmed regression is open, also while a further change is suspect.
         events: what happened to phones, systems and files near it, in words.
         reason: why the state is what it is, in words.
@@ -171,7 +171,7 @@ class Change:
     since: str = ""
     good_build: str = ""
     bad_build: str = ""
-    tonight_build: str = ""
+    pair_build: str = ""
     ab: PairResult | None = None
     wants_pairs: bool = False
     regressed: bool = False
