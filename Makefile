@@ -27,6 +27,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/runners.py
 	$(BIN)/python bench/push_ios.py
 	$(BIN)/python bench/iphones.py
+	$(BIN)/python bench/nightly.py
 
 picture: $(VENV)/.dev
 	$(BIN)/python -m reports.picture docs/images/report.png

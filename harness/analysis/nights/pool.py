@@ -1,14 +1,17 @@
 """What the phones of a tier say together of one night, in standard deviations of that.
 
-Each phone has a baseline: median and robust scale (median absolute deviation × 1.4826) of its nights of the same epoch.
-Tonight's distance from it is cut at ±3 of its scales, and the phones are averaged with the weights 1 / scale². A
-phone that is missing is not in the sum. Scales of few nights are uncertain, and one that came out small by luck would
-take all the weight: none is below half of the median over the phones, nor below 0.5 %, which also keeps changes that
-nobody cares about silent. The average in units of its own standard deviation, cut at ±3, is the night's score: one
-night, however bad, adds at most 3. Phones in one room are not independent; the scores of the nights of the baseline
-tell (`spread`), and where they scatter by more than independence allows, the score is divided by that.
+Each phone has a baseline of its nights of the same epoch: from the median and the median absolute deviation one step of
+Huber's estimate (nights cut at ±1.5 scales; their mean and root mean square), which bears a throttled night as the two
+do and takes fewer nights to know as much. Tonight's distance from it is cut at ±3 of its scales, and the phones are
+averaged with the weights 1 / scale². A phone that is missing is not in the sum. Scales of few nights are uncertain, and
+one that came out small by luck would take all the weight: none is below half of the median over the phones, nor below
+0.5 %, which also keeps changes that nobody cares about silent. The average in units of its own standard deviation, cut
+at ±3, is the night's score: one night, however bad, adds at most 3. Phones in one room are not independent; the scores
+of the nights of the baseline tell (`spread`), and where they scatter by more than independence allows, the score is
+divided by that.
 
-Source. Hampel, Ronchetti, Rousseeuw, Stahel, "Robust statistics", Wiley (1986), on median, MAD and cutting.
+Sources. Huber, "Robust statistics", Wiley (1981); Hampel, Ronchetti, Rousseeuw, Stahel, "Robust statistics", Wiley
+(1986), on median, MAD and cutting.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ FLOOR = 0.005
 CUT = 3.0
 """Scales at which a phone's distance and a night's score are cut."""
 MAD_TO_SIGMA = 1.4826
+HUBER = 1.5
+"""Scales at which a night of the baseline is cut."""
+HUBER_SQUARE = 0.7784
+"""Mean square of a standard normal value cut there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +62,11 @@ class NightScore:
         score: of all phones, in standard deviations, cut. without: the same with each phone left out (the score itself
             for one that is not there); NaN for a phone that is alone.
         own: of each phone alone, in its scales, cut; NaN where it has none.
-        offset: weighted mean distance from the baseline (logarithm), each phone's cut at ±3 of its scales from that of
-            the night's weighted median, so that a large step is not cut; what a step is dated on.
     """
 
     score: float
     without: Floats
     own: Floats
-    offset: float
 
 
 def baseline(table: Panel, columns: Ints, epoch: Ints) -> Baseline:
@@ -73,7 +77,10 @@ def baseline(table: Panel, columns: Ints, epoch: Ints) -> Baseline:
     count = np.count_nonzero(~np.isnan(level), axis=1)
     enough = count >= LEAST_NIGHTS - 1
     middle = np.where(enough, row_medians(level, count), np.nan)
-    scale = MAD_TO_SIGMA * row_medians(np.abs(level - middle[:, None]), count)
+    reach = HUBER * MAD_TO_SIGMA * row_medians(np.abs(level - middle[:, None]), count)[:, None]
+    middle = middle + _row_means(np.clip(level - middle[:, None], -reach, reach), count)
+    squares = np.clip(level - middle[:, None], -reach, reach) ** 2
+    scale = np.sqrt(_row_means(squares, count - 1) / HUBER_SQUARE)
     if enough.any():
         scale = np.maximum(scale, max(FLOOR, float(np.median(scale[enough])) / 2))
     found = Baseline(middle, scale, epoch, 1.0)
@@ -86,11 +93,9 @@ def night_score(levels: Floats, epochs: Ints, known: Baseline) -> NightScore | N
     Args:
         levels, epochs: the night's column of the table.
     """
-    usable = ~np.isnan(levels) & known.known & (epochs == known.epoch)
+    usable, weight, distance = _weighted(levels, epochs, known)
     if not usable.any():
         return None
-    weight = np.where(usable, 1 / np.where(usable, known.scale, 1.0) ** 2, 0.0)
-    distance = np.where(usable, levels - known.middle, 0.0)
     cut = np.clip(distance, -CUT * known.scale, CUT * known.scale, where=usable, out=np.zeros_like(distance))
     total, weighted = float(weight.sum()), float((weight * cut).sum())
     rest = total - weight
@@ -101,18 +106,32 @@ def night_score(levels: Floats, epochs: Ints, known: Baseline) -> NightScore | N
         float(_score(np.array(weighted / total), np.array(total), known.spread)),
         np.where(alone, np.nan, without),
         np.where(usable, cut / known.scale, np.nan),
-        _centre(distance, weight, CUT * np.where(usable, known.scale, 0.0)),
     )
 
 
-def _centre(distance: Floats, weight: Floats, reach: Floats) -> float:
-    """Weighted mean about the weighted median; phones of weight 0 do not count."""
+def night_offset(levels: Floats, epochs: Ints, known: Baseline) -> float | None:
+    """Distance of one night from the baseline (logarithm), what a step is dated on; None as in `night_score`.
+
+    The weighted mean over the phones, each cut at ±3 of its scales from the night's weighted median, so that a wild
+    phone is cut and a large step is not.
+    """
+    usable, weight, distance = _weighted(levels, epochs, known)
+    if not usable.any():
+        return None
     order = np.argsort(distance)
     share, half = np.cumsum(weight[order]), weight.sum() / 2
-    ends = (np.searchsorted(share, half, side=side) for side in ("left", "right"))
-    middle = float(np.mean([distance[order][min(int(end), len(order) - 1)] for end in ends]))
+    ends = [int(np.searchsorted(share, half, side="left")), int(np.searchsorted(share, half, side="right"))]
+    middle = sum(float(distance[order][min(end, len(order) - 1)]) for end in ends) / 2
+    reach = CUT * np.where(usable, known.scale, 0.0)
     cut = middle + np.clip(distance - middle, -reach, reach)
     return float((weight * cut).sum() / weight.sum())
+
+
+def _weighted(levels: Floats, epochs: Ints, known: Baseline) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Which phones of a night can be judged, their weights, and their distances from the baseline; 0 for the others."""
+    usable = ~np.isnan(levels) & known.known & (epochs == known.epoch)
+    weight = np.where(usable, 1 / np.where(usable, known.scale, 1.0) ** 2, 0.0)
+    return usable, weight, np.where(usable, levels - known.middle, 0.0)
 
 
 def row_medians(values: Floats, count: Ints) -> Floats:
@@ -124,6 +143,12 @@ def row_medians(values: Floats, count: Ints) -> Floats:
     upper = ordered[rows, np.minimum(count // 2, values.shape[1] - 1)]
     lower = ordered[rows, np.maximum((count - 1) // 2, 0)]
     return np.where(count > 0, (lower + upper) / 2, np.nan)
+
+
+def _row_means(values: Floats, count: Ints) -> Floats:
+    """Sum of each row without its NaN over `count`; NaN where nothing was counted."""
+    total = np.where(np.isnan(values), 0.0, values).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _score(offset: Floats, total: Floats, spread: float) -> Floats:

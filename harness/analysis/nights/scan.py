@@ -26,7 +26,7 @@ import numpy as np
 from harness.analysis.nights.cusum import Cusum
 from harness.analysis.nights.epochs import Ints, Panel
 from harness.analysis.nights.pairs import PAIRS, decide
-from harness.analysis.nights.pool import WINDOW, Baseline, NightScore, baseline, night_score
+from harness.analysis.nights.pool import WINDOW, Baseline, NightScore, baseline, night_offset, night_score
 from harness.analysis.nights.steps import split
 from harness.model import Ack, ChangeState, LevelStep, PairOutcome, PairResult, PairSet
 
@@ -270,8 +270,7 @@ def _acknowledge(own: Scan, ack: Ack, at: int) -> None:
 
 
 def _offset(table: Panel, own: Scan, known: Baseline, column: int) -> float | None:
-    score = night_score(table.level[:, column], own.epoch[:, column], known)
-    return score.offset if score else None
+    return night_offset(table.level[:, column], own.epoch[:, column], known)
 
 
 def _present(epoch: Ints, at: int) -> Ints:

@@ -24,7 +24,9 @@ def common(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["deploy", "case_overhead", "makespan", "observer", "runners", "push_ios", "iphones"])
+@pytest.mark.parametrize(
+    "name", ["deploy", "case_overhead", "makespan", "observer", "runners", "push_ios", "iphones", "nightly"]
+)
 def test_program_explains_itself(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(BENCH / f"{name}.py"), "--help"], capture_output=True, text=True, timeout=60, check=False
