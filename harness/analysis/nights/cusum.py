@@ -41,7 +41,8 @@ class Side:
 
     Args:
         total: of all phones. most: what the night that added most added since the total was last 0. without: the total
-            with each phone left out. own: of each phone's own scores. begun: column at which that left 0.
+            with each phone left out. own: of each phone's own scores. begun: column at which that left 0. others:
+            nights since then in which others were there.
     """
 
     total: float
@@ -49,6 +50,7 @@ class Side:
     without: Floats
     own: Floats
     begun: Ints
+    others: Ints
 
     def add(self, score: NightScore, side: int, at: int) -> Side:
         """After the night in column `at`. A phone that is not there, or whose night has no others, stays as it was."""
@@ -61,6 +63,7 @@ class Side:
             np.where(np.isnan(score.without), self.without, np.maximum(0.0, self.without + side * score.without - K)),
             own,
             np.where((own > 0) & (self.own == 0), at, self.begun),
+            np.where(own > 0, self.others + ~np.isnan(score.without), 0),
         )
 
     @property
@@ -81,7 +84,7 @@ class Cusum:
     def zero(cls, phones: int) -> Cusum:
         """The beginning."""
         none, nothing = np.zeros(phones, dtype=np.int64), np.zeros(phones)
-        side = Side(0.0, 0.0, nothing, nothing, none)
+        side = Side(0.0, 0.0, nothing, nothing, none, none)
         return cls(side, side, none)
 
     def add(self, score: NightScore, at: int) -> Cusum:
@@ -107,7 +110,7 @@ class Cusum:
     def lone(self) -> tuple[int, int] | None:
         """Row of a phone that alone has changed, and the column since when; None when there is none."""
         for side in (self.up, self.down):
-            rows = np.flatnonzero((side.own >= OWN) & (side.without < AGREED) & (self.heard >= FEWEST))
+            rows = np.flatnonzero((side.own >= OWN) & (side.without < AGREED) & (side.others >= FEWEST))
             if rows.size:
                 row = int(rows[np.argmax(side.own[rows])])
                 return row, int(side.begun[row])

@@ -229,8 +229,11 @@ def _ask_pairs(table: Panel, own: Scan, sets: Sequence[PairSet], at: int, wanted
     ended = replace(one, result=result, decided=at)
     own.suspicions[-1], own.suspicion = ended, None
     if result.outcome is PairOutcome.CONFIRMED:
-        own.opened = ended
         own.anew(own.pending)
+        if own.regression and one.side < 0:
+            own.events.append((at, f"better again since {one.step.night}, not as good as before the regression"))
+        else:
+            own.opened = ended
     else:
         own.say(ChangeState.CLEARED, ended)
         own.anew(own.base + own.pending)

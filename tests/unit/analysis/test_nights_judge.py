@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.analysis.nights import judge
 from harness.analysis.nights.epochs import panel
 from harness.analysis.nights.scan import scan
-from harness.model import Ack, Change, ChangeState, NightValue
+from harness.model import Ack, Change, ChangeState, NightValue, PairSet
 from tests.unit.analysis.nights import (
     RATE,
     SERIES,
@@ -139,6 +139,27 @@ def test_regression_stays_until_acknowledged_or_gone() -> None:
     assert (found.state, found.regressed) == (ChangeState.STEADY, False)
 
 
+def test_half_a_fix_leaves_the_regression_open() -> None:
+    rows = series(74, together(step(40, 0.1), step(65, -0.04)))
+    sets: list[PairSet] = []
+    for delta in (0.1, -0.04):
+        table = panel(SERIES.metric, rows)
+        newest = scan(table, pairs=sets).suspicions[-1]
+        sets += pairs(table.nights[newest.night], newest.good, newest.bad, delta)
+    found = judge(SERIES, rows, pairs=sets)
+    assert (found.state, found.regressed) == (ChangeState.REGRESSION, True)
+    assert any("better again since" in event for event in found.events)
+
+
+def test_further_suspicion_does_not_hide_an_open_regression() -> None:
+    rows = series(70, together(step(40, 0.06), step(65, 0.06)))
+    first = scan(panel(SERIES.metric, rows)).suspicions[0]
+    proof = pairs(night_of(first.night), first.good, first.bad, 0.06)
+    found = judge(SERIES, rows, pairs=proof)
+    assert (found.state, found.regressed, found.wants_pairs) == (ChangeState.SUSPECT, True, True)
+    assert any("is open as well" in event for event in found.events)
+
+
 def test_acknowledged_step_is_silent_and_a_further_one_is_not() -> None:
     rows = series(90, together(step(40, 0.06), step(75, 0.06)))
     known = [ack(47)]
@@ -190,12 +211,12 @@ def test_one_throttled_night_never_alarms(hot: float) -> None:
 
 
 def test_one_wild_phone_does_not_decide_and_is_named() -> None:
-    rows = series(70, lambda phone, night: 0.5 if phone == 3 and night >= 40 else 0.0)
-    table = panel(SERIES.metric, rows)
-    found = scan(table)
-    assert found.suspicions == []
-    assert any("phone3 alone" in words for _, words in found.events)
-    alone = judge(SERIES, without(rows, lambda row: row.identity != "serial3"))
+    for wild in (0, 3, 7):
+        rows = series(70, lambda phone, night, wild=wild: 0.5 if phone == wild and night >= 40 else 0.0)  # type: ignore[misc]
+        found = scan(panel(SERIES.metric, rows))
+        assert found.suspicions == []
+        assert [words.split(" on ")[0] for _, words in found.events] == [f"phone{wild} alone changed its level"]
+    alone = judge(SERIES, without(rows, lambda row: row.identity != "serial7"))
     assert alone.state is ChangeState.SUSPECT
 
 
