@@ -177,6 +177,28 @@ def test_acknowledged_step_is_silent_and_a_further_one_is_not() -> None:
     assert judge(SERIES, rows, [replace(known[0], series=RATE)]).step != further.step
 
 
+def test_change_that_was_announced_is_never_suspect() -> None:
+    rows = series(70, step(40, 0.2))
+    table = panel(SERIES.metric, rows)
+    assert scan(table, [ack(40)]).suspicions == []
+    assert judge(SERIES, rows, [ack(40)]).state is ChangeState.STEADY
+    later = judge(SERIES, series(46, step(40, 0.2)), [ack(60)])
+    assert later.state is ChangeState.ACKNOWLEDGED
+
+
+def test_cleared_series_is_left_in_peace_and_then_found_again() -> None:
+    rows = series(60, step(40, 0.05))
+    first = scan(panel(SERIES.metric, rows)).suspicions[0]
+    proof = pairs(night_of(first.night), first.good, first.bad, 0.0)
+
+    def at(night: int) -> ChangeState:
+        return judge(SERIES, [row for row in rows if row.night <= night_of(night)], pairs=proof).state
+
+    assert {at(night) for night in range(first.night, first.night + 7)} == {ChangeState.CLEARED}
+    assert at(first.night + 7) is ChangeState.STEADY
+    assert at(first.night + 12) is ChangeState.SUSPECT
+
+
 def test_update_of_the_system_that_moves_both_builds_is_no_change() -> None:
     rows = series(80, both=lambda phone, night: 0.1 * (night >= 40 + phone // 4))
     rows = [replace(row, os="os2") if row.night >= night_of(40) else row for row in rows]
