@@ -6,8 +6,8 @@ of a large step are.
 
 Sources. Page, "Continuous inspection schemes", Biometrika 41 (1954); Hawkins and Olwell, "Cumulative sum charts and
 charting for quality improvement", Springer (1998), on cutting the scores; K and H by simulation (bench/nightly.py):
-with eight phones H = 7 finds a step of 3 % within seven nights in 90 of 100 series, H = 4.5 in 97, and a series without
-a change is still suspect less often than once a year; the pairs take care of the rest.
+with eight phones H = 7 finds a step of 3 % within seven nights in 90 of 100 series, H = 4 in 97, and a series without a
+change is still suspect only every second year; the pairs take care of the rest.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from harness.analysis.nights.pool import NightScore
 
 K = 0.75
 """What each night is allowed, in standard deviations: half of a step of 1.5."""
-H = 4.5
+H = 4.0
 """Sum at which a series is suspect."""
 
 
-AGREED = 2.0
+AGREED = 1.75
 """Sum that has to be left without any one phone: what only one phone shows is a matter of that phone."""
-LASTING = 3.0
+LASTING = 2.5
 """Sum that has to be left without the one night that added most: one hot night and a few of noise are no change."""
 OWN = 15.0
 """Sum of a phone's own scores at which it is said to have changed, when the others have not."""

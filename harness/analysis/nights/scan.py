@@ -58,7 +58,8 @@ class Suspicion:
 @dataclass(slots=True)
 class Scan:
     """Where a series stands. Args: state: of the newest night; SUSPECT while pairs are open. change: that it speaks of.
-    regression: a confirmed one that is open. suspicions: all, oldest first. events: (column, words). known: baseline of
+    regression: a confirmed one that is open. suspicions: all, oldest first, as they were when they began or
+    when pairs were run. events: (column, words). known: baseline of
     the newest night. base: its columns."""
 
     cusum: Cusum
@@ -122,6 +123,8 @@ def scan(table: Panel, acks: Sequence[Ack] = (), pairs: Sequence[PairSet] = (), 
                 own.events.append((at, "the level came back by itself"))
                 own.anew(own.base + own.pending)
                 own.suspicion = None
+            elif own.suspicion.result is None:
+                _date_again(table, own, own.suspicion, at)
         else:
             _watch(table, own, at, score)
         if own.suspicion:
@@ -163,7 +166,8 @@ def _watch(table: Panel, own: Scan, at: int, score: NightScore | None) -> None:
     own.pending.append(at)
     side, lone = own.cusum.side, own.cusum.lone()
     if side:
-        own.suspicion = _suspect(table, own, at, side)
+        assert own.known is not None
+        own.suspicion = _suspect(table, own, own.known, at, side)
         own.suspicions.append(own.suspicion)
         own.say(ChangeState.STEADY, None)
     elif lone:
@@ -181,11 +185,20 @@ def _set_aside(table: Panel, own: Scan, row: int, since: int, at: int) -> None:
     own.anew(own.base + own.pending)
 
 
-def _suspect(table: Panel, own: Scan, at: int, side: int) -> Suspicion:
+def _date_again(table: Panel, own: Scan, one: Suspicion, at: int) -> None:
+    """While no pairs were run, each further night dates the step better, and tonight's build is the one to pair."""
+    base, pending = own.base, own.pending
+    again = _suspect(table, own, one.known, at, one.side)
+    if again.step.delta * one.side > 0:
+        own.suspicion = replace(again, night=one.night)
+    else:
+        own.base, own.pending = base, pending
+
+
+def _suspect(table: Panel, own: Scan, known: Baseline, at: int, side: int) -> Suspicion:
     """Date the step, and take the nights from it on out of the baseline."""
-    assert own.known is not None
     columns = sorted(own.base[-WINDOW:] + own.pending)
-    scores = [(column, _offset(table, own, own.known, column)) for column in columns]
+    scores = [(column, _offset(table, own, known, column)) for column in columns]
     there = [column for column, offset in scores if offset is not None]
     offsets = np.array([offset for _, offset in scores if offset is not None])
     first = sum(column < own.pending[0] for column in there) - BEFORE
@@ -201,7 +214,7 @@ def _suspect(table: Panel, own: Scan, at: int, side: int) -> Suspicion:
         table.nights[there[found.latest]],
     )
     surely_good = there[found.earliest] - 1
-    phones = ~np.isnan(table.level[:, there[found.at] :]).all(axis=1) & own.known.known
+    phones = ~np.isnan(table.level[:, there[found.at] :]).all(axis=1) & known.known
     own.base = [column for column in own.base + own.pending if column < start]
     own.pending = list(range(start, at + 1))
     return Suspicion(
@@ -211,7 +224,7 @@ def _suspect(table: Panel, own: Scan, at: int, side: int) -> Suspicion:
         table.builds[max(surely_good, 0)],
         table.builds[at],
         tuple(phone for phone, there_now in zip(table.phones, phones, strict=True) if there_now),
-        own.known,
+        known,
         tuple(own.base),
     )
 
@@ -224,7 +237,8 @@ def _ask_pairs(table: Panel, own: Scan, sets: Sequence[PairSet], at: int, wanted
     chosen = [each for each in sets if first <= each.night <= last and (each.good, each.bad) == (one.good, one.bad)]
     result = decide(chosen, one.side, phones=one.phones, nights=at - one.night + 1, wanted=wanted)
     if result.outcome is PairOutcome.UNDECIDED:
-        own.suspicion = own.suspicions[-1] = replace(one, result=result if result.pairs else None)
+        if result.pairs:
+            own.suspicion = own.suspicions[-1] = replace(one, result=result)
         return
     ended = replace(one, result=result, decided=at)
     own.suspicions[-1], own.suspicion = ended, None

@@ -91,6 +91,19 @@ def test_pairs_make_it_a_regression_or_clear_it() -> None:
     assert (cleared.state, cleared.regressed) == (ChangeState.CLEARED, False)
 
 
+def test_without_pairs_each_night_dates_again() -> None:
+    rows = series(60, together(step(38, 0.03), step(44, 0.1)))
+    early = judge(SERIES, [row for row in rows if row.night <= night_of(43)])
+    late = judge(SERIES, rows)
+    assert early.state is ChangeState.SUSPECT
+    assert late.state is ChangeState.SUSPECT
+    assert early.step is not None
+    assert late.step is not None
+    assert late.step.index == 44
+    assert late.step.delta > early.step.delta
+    assert (early.pair_build, late.pair_build) == (build_of(43), build_of(59))
+
+
 def test_pairs_of_other_builds_or_nights_before_do_not_count() -> None:
     rows = series(46, step(40, 0.05))
     suspect = judge(SERIES, rows)
@@ -103,9 +116,8 @@ def test_pairs_of_other_builds_or_nights_before_do_not_count() -> None:
 
 def test_pairs_arrive_over_nights() -> None:
     rows = series(48, step(40, 0.05))
-    suspect = judge(SERIES, rows)
-    first = panel(SERIES.metric, rows).nights.index(first_suspicion(rows))
-    builds = suspect.good_build, suspect.pair_build
+    suspicion = scan(panel(SERIES.metric, rows)).suspicions[0]
+    first, builds = suspicion.night, (suspicion.good, suspicion.bad)
 
     def after(nights: int, per_night: int) -> Change:
         sets = [
