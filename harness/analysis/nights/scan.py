@@ -57,14 +57,19 @@ class Suspicion:
 
 @dataclass(slots=True)
 class Scan:
-    """Where a series stands. Args: state: of the newest night; SUSPECT while pairs are open. change: that it speaks of.
-    regression: a confirmed one that is open. suspicions: all, oldest first, as they were when they began or
-    when pairs were run. events: (column, words). known: baseline of
-    the newest night. base: its columns."""
+    """Where a series stands.
+
+    Args:
+        suspicion: the one that waits for pairs. opened: the confirmed change that is open.
+        suspicions: all, oldest first, as they were when they began or when pairs were run. events: (column, words).
+        known: baseline of the newest night, worked out of the columns `learnt`. base: those of the next one.
+        pending: columns of the running excursion. label, told: what is said while nothing is open. ack: the last one.
+    """
 
     cusum: Cusum
     epoch: Ints
     known: Baseline | None = None
+    learnt: tuple[int, ...] = ()
     base: list[int] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
     suspicion: Suspicion | None = None
@@ -77,6 +82,7 @@ class Scan:
 
     @property
     def state(self) -> ChangeState:
+        """Of the newest night; SUSPECT while pairs are open."""
         if self.suspicion:
             return ChangeState.SUSPECT
         if self.opened:
@@ -87,10 +93,12 @@ class Scan:
 
     @property
     def change(self) -> Suspicion | None:
+        """What the state speaks of."""
         return self.suspicion or self.opened or self.told
 
     @property
     def regression(self) -> bool:
+        """Whether a confirmed regression is open."""
         return self.opened is not None and self.opened.side > 0
 
     def anew(self, base: Iterable[int]) -> None:
@@ -113,8 +121,8 @@ def scan(table: Panel, acks: Sequence[Ack] = (), pairs: Sequence[PairSet] = (), 
     waiting = sorted(acks, key=lambda ack: ack.night)
     sets = sorted(pairs, key=lambda one: one.night)
     for at, night in enumerate(table.nights):
-        epoch = _present(own.epoch, at)
-        own.known = baseline(replace(table, epoch=own.epoch), np.asarray(own.base, dtype=np.int64), epoch)
+        _learn(table, own, at)
+        assert own.known is not None
         score = night_score(table.level[:, at], own.epoch[:, at], own.known)
         _fade(own, at, score)
         if own.suspicion:
@@ -136,6 +144,14 @@ def scan(table: Panel, acks: Sequence[Ack] = (), pairs: Sequence[PairSet] = (), 
     if waiting and own.change:
         _acknowledge(own, waiting[-1], len(table.nights) - 1)
     return own
+
+
+def _learn(table: Panel, own: Scan, at: int) -> None:
+    """The baseline that the night in column `at` is scored against; worked out anew only when it is another one."""
+    epoch, columns = _present(own.epoch, at), tuple(own.base)
+    if own.known is None or columns != own.learnt or not np.array_equal(epoch, own.known.epoch):
+        own.known = baseline(replace(table, epoch=own.epoch), np.asarray(columns, dtype=np.int64), epoch)
+        own.learnt = columns
 
 
 def _fade(own: Scan, at: int, score: NightScore | None) -> None:
