@@ -29,6 +29,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/iphones.py
 	$(BIN)/python bench/store.py
 	$(BIN)/python bench/report.py
+	$(BIN)/python bench/nightly.py
 
 picture: $(VENV)/.dev
 	$(BIN)/python -m reports.picture docs/images/report.png

@@ -25,7 +25,8 @@ def common(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "name", ["deploy", "case_overhead", "makespan", "observer", "runners", "push_ios", "iphones", "store"]
+    "name",
+    ["deploy", "case_overhead", "makespan", "observer", "runners", "push_ios", "iphones", "store", "report", "nightly"],
 )
 def test_program_explains_itself(name: str) -> None:
     done = subprocess.run(
