@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from device_agents.ios.muxer import VARIABLE
 from device_agents.virtual.adbserver import adb_binary
 from device_agents.virtual.errors import LabUnsupported
 from device_agents.virtual.lab import Lab, LabInfo, parse_wish
@@ -25,7 +26,9 @@ class RunningLab:
     def __init__(self, lab: Lab, info: LabInfo) -> None:
         self.lab = lab
         self.info = info
-        self.env = {**os.environ, **info.env}
+        # The muxer that the process is told of is that of the tests of single iPhones.
+        own = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        self.env = {**own, **info.env}
 
     def adb(self, *args: str, limit_s: float = 20.0, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -39,7 +40,7 @@ BIG = (4, 5, 6, 7)
 
 def context(tmp_path: Path) -> SessionContext:
     return SessionContext(
-        agent=cast(DeviceAgent, None),
+        agent=cast(DeviceAgent, SimpleNamespace(files=SimpleNamespace(in_apps=False))),
         adapter=LlamaBench(),
         model=runner.MODEL,
         build=runner.build(),
