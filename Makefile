@@ -10,8 +10,7 @@ run: $(VENV)/.core
 
 test: $(VENV)/.dev
 	@sh tests/prepare.sh
-	@rm -f .pytest_cache/v/cache/lastfailed
-	@$(BIN)/python -m pytest -n 4 --dist worksteal || sh tests/again.sh $(BIN)/python
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -56,7 +56,9 @@ def test_every_recorded_event_is_valid(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["capabilities", *(f"error-{name}" for name in ("request", "missing", "context"))])
 def test_so_are_errors_and_capabilities(name: str) -> None:
-    for line in samples.read(f"farm-runner-{name}.jsonl").splitlines():
+    lines = samples.read(f"farm-runner-{name}.jsonl").splitlines()
+    assert lines
+    for line in lines:
         EVENT.validate(json.loads(line))
 
 
