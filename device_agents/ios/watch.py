@@ -33,6 +33,9 @@ CLOCK_S = 20.0
 ALIVE_S = 5.0
 """Between two questions whether the process is still there: its end might not be told."""
 
+KILLED_S = 5.0
+"""How long the phone may take to tell the end of a process that was killed at its limit."""
+
 _SIGKILL = 9
 LOG_BYTES_MAX = 4 * 1024 * 1024
 
@@ -153,6 +156,8 @@ class Watch:
             # The end that this brings about is ours.
             self._limited = True
             await instruments.kill(self.pid)
+            # It may still be going: its end is written down when the phone tells it, which cancels this task.
+            await asyncio.sleep(KILLED_S)
             self.end(None, _SIGKILL, "limit")
 
     async def _look_at_process(self, instruments: Instruments) -> None:
