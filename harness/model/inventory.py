@@ -266,6 +266,90 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildFolder:
+    """Where new builds of a runner appear.
+
+    Args:
+        folder: relative to the inventory; each folder, .tar.gz, .zip or .ipa in it is a build, the newest is measured.
+        runner: id of the runner entry whose files it takes the place of.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    folder: Identifier
+    runner: Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """Where new models appear. Args: folder: relative to the inventory; each .gguf and .pte in it is a model. owner: of
+    them."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    folder: Identifier
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Level in percent between which the battery of a phone at a switched hub port is held outside runs."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    low_pct: Annotated[float, Ge(5), Le(95)] = 40.0
+    high_pct: Annotated[float, Ge(5), Le(100)] = 80.0
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where the summary of a night is posted. Args: secret_env: variable of the environment that holds the secret the
+    post is signed with."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    url: Identifier
+    secret_env: Identifier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nightly:
+    """What `farm nightly` does.
+
+    Args:
+        suite: that is measured. tiers: limited to these; empty: all.
+        until: "HH:MM" of the lab's own time, by which it has to be over; None: no limit.
+        metrics: names of METRICS that are judged over the nights.
+        builds, models: folders in which new builds and models appear.
+        pairs: per phone, that decide a suspicion. pairs_minutes: spent on pairs in one night.
+        keep_telemetry_days: samples of older measurements are dropped, their figures stay; None: kept.
+        keep_on_phone_days: models and runners that no plan wanted for so long are removed from phones; None: kept.
+        drift_limit_pct: of a phone's own reference values, from which on it is quarantined.
+        charge: how the battery of phones at switched hub ports is held outside runs; None: not held.
+        ping_url: asked at the end of a night, so that a watcher notices one that does not end.
+        webhook: where `farm notify` posts; None: nowhere.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    suite: Identifier = "standard"
+    tiers: tuple[Identifier, ...] = ()
+    until: str | None = None
+    metrics: Annotated[tuple[Identifier, ...], MinLen(1)] = (
+        "decode_tps",
+        "prefill_tps",
+        "ttft_ms",
+        "load_ms",
+        "peak_memory_mb",
+    )
+    builds: tuple[BuildFolder, ...] = ()
+    models: tuple[ModelFolder, ...] = ()
+    pairs: Annotated[int, Ge(6)] = 12
+    pairs_minutes: Annotated[float, Gt(0)] = 60.0
+    keep_telemetry_days: Positive | None = 90
+    keep_on_phone_days: Positive | None = 30
+    drift_limit_pct: Annotated[float, Gt(0)] = 5.0
+    charge: Charge | None = None
+    ping_url: str | None = None
+    webhook: Webhook | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """The lab as data. Names of tiers, workloads and suites are the mapping's keys."""
 
@@ -280,4 +364,5 @@ class Inventory:
     suites: Mapping[str, Suite] = field(default_factory=dict)
     gates: Gates = field(default_factory=Gates)
     phone_settings: PhoneSettings = field(default_factory=PhoneSettings)
+    nightly: Nightly = field(default_factory=Nightly)
     published: tuple[Published, ...] = ()

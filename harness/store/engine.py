@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,8 @@ OWN_FOLDER = ".farm"
 _HEADER = b"SQLite format 3\0"
 _POOL = 16
 _OVERFLOW = 48
+_LOOK_S = 0.02
+"""Between two tries of what SQLite does not wait for."""
 
 
 def open_engine(url: str) -> Engine:
@@ -235,8 +239,7 @@ def _prepare(engine: Engine) -> None:
         found = _revision(connection, engine.url)
     sqlite = _is_sqlite(engine.url)
     if sqlite:
-        with engine.execution_options(farm_begin="").connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        _use_log(engine)
     if found != HEAD:
         with writing(engine).begin() as connection:
             if _revision(connection, engine.url) != HEAD:
@@ -246,6 +249,20 @@ def _prepare(engine: Engine) -> None:
         with writing(engine).connect() as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
             connection.rollback()
+
+
+def _use_log(engine: Engine) -> None:
+    """Switch to the write-ahead log. SQLite does not wait for another connection here, whatever the time-out."""
+    deadline = time.monotonic() + BUSY_MS / 1000
+    with engine.execution_options(farm_begin="").connect() as connection:
+        while True:
+            try:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                return
+            except exc.OperationalError as error:
+                if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                    raise
+            threading.Event().wait(_LOOK_S)
 
 
 def _revision(connection: Connection, address: URL) -> str | None:

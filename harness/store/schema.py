@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration in `migrations/versions`."""
 
 NAMING = {
@@ -163,6 +163,47 @@ device_records = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("value", sa.JSON, nullable=False),
     sa.Index("ix_device_records_identity", "identity", "kind", "key"),
+)
+
+nights = sa.Table(
+    "nights",
+    metadata,
+    sa.Column("lab", sa.String(200), primary_key=True),
+    sa.Column("night", sa.String(10), primary_key=True),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("ended_at", sa.Double),
+    sa.Column("until", sa.Double),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("host", sa.String(64), nullable=False),
+    sa.Column("pid", sa.BigInteger, nullable=False),
+    sa.Column("pid_started", sa.Double, nullable=False),
+    sa.Column("summary", sa.JSON(none_as_null=True)),
+)
+
+acks = sa.Table(
+    "acks",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lab", sa.Text, nullable=False),
+    sa.Column("series", sa.Text, nullable=False),
+    sa.Column("night", sa.String(10), nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+baselines = sa.Table(
+    "baselines",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lab", sa.Text, nullable=False),
+    sa.Column("runner", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
 )
 
 leases = sa.Table(

@@ -30,6 +30,7 @@ from harness.store.blobs import pack_floats, pack_trace
 from harness.store.engine import exists, explained, open_engine, writing
 from harness.store.history_table import Figure
 from harness.store.lease_table import Dead
+from harness.store.night_table import Nights
 from harness.store.rows import DeviceRecord, EventRecord, MeasurementRow, Samples, clean, clean_text
 from harness.store.schema import cases, device_records, events, metrics, outputs, runs, steps, telemetry, token_times
 
@@ -46,6 +47,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = writing(engine)
+        self.nights = Nights(self._write, self._read)
 
     @classmethod
     def open(cls, url: str) -> Store:

@@ -161,6 +161,41 @@ ROWS: Mapping[str, list[Mapping[str, Any]]] = {
             "expires_at": 9e9,
         }
     ],
+    "nights": [
+        {
+            "lab": "lab",
+            "night": "2026-11-21",
+            "started_at": 1000.0,
+            "ended_at": 2000.0,
+            "status": "finished",
+            "host": "0" * 16,
+            "pid": 1,
+            "pid_started": 2.5,
+            "summary": {"written": "by a farm that had other ideas of a summary"},
+        }
+    ],
+    "acks": [
+        {
+            "lab": "lab",
+            "series": "flagship/m/r/chat/decode_tps",
+            "night": "2026-11-21",
+            "author": "alice",
+            "reason": "a new sampler",
+            "at": 2100.0,
+        }
+    ],
+    "baselines": [
+        {
+            "lab": "lab",
+            "runner": "r",
+            "sha256": "b" * 64,
+            "name": "b9000",
+            "path": "baseline/b9000",
+            "author": "alice",
+            "reason": "the release",
+            "at": 900.0,
+        }
+    ],
 }
 
 
@@ -209,6 +244,8 @@ def test_an_old_database_is_read_by_the_store_of_today(tmp_path: Path, revision:
         _require_measurements(store)
         records = store.device_records("SERIAL1", "gauge")
         assert [record.value for record in records] == ([{"current_unit": "mA"}] if "device_records" in tables else [])
+        if "nights" in tables:
+            _require_nights(store)
         store.begin_run(_again(store), [])
         store.add_device_record("SERIAL1", "idle", "", 1.0, {"w": 1})
     assert not any(each.damage or each.note for each in check(f"sqlite:///{path}"))
@@ -217,6 +254,19 @@ def test_an_old_database_is_read_by_the_store_of_today(tmp_path: Path, revision:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def _require_nights(store: Store) -> None:
+    (night,) = store.nights.all()
+    assert (night.night, night.status, night.ended_at, night.summary) == (
+        "2026-11-21",
+        RunStatus.FINISHED,
+        2000.0,
+        None,
+    )
+    (ack,) = store.nights.acks("lab")
+    assert (ack.series.metric, ack.night, ack.author) == ("decode_tps", "2026-11-21", "alice")
+    assert store.nights.baselines("lab")["r"].name == "b9000"
 
 
 def _again(store: Store) -> Any:
