@@ -21,6 +21,9 @@ BIN_S = 10.0
 LEAST = 0.85
 """Share of its usual load that a phone must have had in every bin: a verdict on throttling is about 5 % of the rate."""
 
+EVEN = 0.03
+"""Share by which the load before and after the fall of a cap may differ."""
+
 
 def until_steady(attempt: Callable[[], tuple[list[Check], str]]) -> list[Check]:
     """The checks of the first of TRIES attempts that hold, or that nothing has disturbed.
@@ -47,7 +50,7 @@ def disturbance(device: ResolvedDevice, task: Task, seen: Seen | None, checks: S
         return missing[0] if missing else ""
     try:
         truth = task.phones.of(device).truth(str(seen.row.provenance.get("boot_id", "")))
-        return unsteady(truth, *seen.window)
+        return unsteady(truth, *seen.window) or uneven(truth, *seen.window)
     except (TruthMissing, KeyError) as error:
         return str(error)
 
@@ -69,3 +72,26 @@ def unsteady(truth: Truth, start_s: float, end_s: float) -> str:
     if share >= LEAST:
         return ""
     return f"the phone had {share:.0%} of its usual load for {BIN_S:.0f} s, since this machine had other work"
+
+
+def uneven(truth: Truth, start_s: float, end_s: float) -> str:
+    """What the load before the clock was capped, against that of the last third, says of the machine; "" where they
+    agree. Those two are what a verdict on throttling compares, and the first may be shorter than a bin.
+
+    Args: start_s, end_s: moments of the phone's uptime.
+    """
+    fell_s = truth.cap_fell_at(start_s, end_s)
+    if fell_s is None:
+        return ""
+
+    def relative(first_s: float, last_s: float) -> list[float]:
+        lines = (line for line in truth.lines if first_s <= float(line["uptime_s"]) < last_s and "load" in line)
+        return [float(line["load"]) / float(line["cap"]) for line in lines]
+
+    before, after = relative(start_s, fell_s), relative(end_s - (end_s - start_s) / 3, end_s)
+    if not before or not after or fmean(after) <= 0:
+        return "its truth does not tell its load"
+    share = fmean(before) / fmean(after)
+    if abs(share - 1) <= EVEN:
+        return ""
+    return f"the phone had {share:.0%} of its later load before its clock was capped, since this machine had other work"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness.selftest.checks import Check, not_run, same
-from harness.selftest.steady import TRIES, unsteady, until_steady
+from harness.selftest.steady import TRIES, uneven, unsteady, until_steady
 from harness.selftest.truth import Truth
 
 
@@ -28,6 +28,17 @@ def test_ten_seconds_of_other_work_are_seen(begin: float, share: int) -> None:
 
 def test_a_truth_that_tells_no_load_is_not_steady() -> None:
     assert unsteady(Truth([]), 100, 200) and unsteady(truth(lambda _: 0.0), 100, 200)
+
+
+def test_what_a_verdict_compares_has_to_have_had_the_same_share_of_the_machine() -> None:
+    def cap(at: float) -> float:
+        return 1.0 if at < 14 else 0.8
+
+    assert uneven(truth(cap, cap), 105, 200) == ""
+    busy = uneven(truth(lambda at: cap(at) * (0.75 if at < 12 else 1.0), cap), 105, 200)
+    assert "82% of its later load before its clock was capped" in busy
+    assert "of its later load" in uneven(truth(lambda at: cap(at) * (0.9 if at > 80 else 1.0), cap), 105, 200)
+    assert uneven(truth(lambda _: 0.5), 105, 200) == "", "a clock that was not capped is compared with nothing"
 
 
 def attempts(*results: tuple[bool, str]) -> tuple[Callable[[], tuple[list[Check], str]], list[int]]:
