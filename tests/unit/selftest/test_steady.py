@@ -36,7 +36,7 @@ def test_what_a_verdict_compares_has_to_have_had_the_same_share_of_the_machine()
 
     assert uneven(truth(cap, cap), 105, 200) == ""
     busy = uneven(truth(lambda at: cap(at) * (0.75 if at < 12 else 1.0), cap), 105, 200)
-    assert "82% of its later load before its clock was capped" in busy
+    assert "81% of its later load before its clock was capped" in busy
     assert "of its later load" in uneven(truth(lambda at: cap(at) * (0.9 if at > 80 else 1.0), cap), 105, 200)
     assert uneven(truth(lambda _: 0.5), 105, 200) == "", "a clock that was not capped is compared with nothing"
 
