@@ -48,6 +48,10 @@ class Faults:
         """The phone switches itself off because of its heat, and is switched on again."""
         self.reboot(phone, reason="shutdown,thermal")
 
+    def update_os(self, phone: str, build: str) -> None:
+        """Boot the phone again with another build of its system. Args: build: what `ro.build.id` says then."""
+        self._order(op="update_os", phone=phone, build=build)
+
     def suspend(self, phone: str, seconds: float) -> None:
         """Hold every process still, as a phone that sleeps; uptime goes on, the time its cores account for does not."""
         self._order(op="suspend", phone=phone, seconds=seconds)

@@ -274,6 +274,17 @@ class VirtualPhone:
         self._boot_reason = reason
         self.order(op="reboot")
 
+    def update_os(self, build: str) -> None:
+        """Boot again with another build of the system.
+
+        Raises:
+            LabError: `build` is no build id.
+        """
+        if not build.replace(".", "").isalnum():
+            raise LabError(f"{build!r} is no build id: letters, digits and dots", device=self.spec.id)
+        self.simulator.use_build(build)
+        self.reboot("reboot,ota")
+
     def suspend(self, seconds: float) -> None:
         """Hold the phone still; its uptime goes on, the time that its cores account for does not."""
         self.simulator.sleep(seconds)

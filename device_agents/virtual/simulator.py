@@ -168,6 +168,11 @@ class Simulator:
         if self._proc is not None:
             self._write(time.monotonic(), event="cap" if capped else "set")
 
+    def use_build(self, build: str) -> None:
+        """The next boot is one of this build of the system."""
+        self._profile = replace(self._profile, build=build)
+        self._heat = replace(self._heat, build=build)
+
     def sleep(self, seconds: float) -> None:
         """The phone is suspended from now on for `seconds`."""
         self._asleep_until = time.monotonic() + seconds

@@ -256,6 +256,8 @@ class Supervisor:
                 phone.order(op=verb)
             case "reboot":
                 phone.reboot(order["reason"])
+            case "update_os":
+                phone.update_os(order["build"])
             case "suspend":
                 phone.suspend(order["seconds"])
             case "low_memory_kill":

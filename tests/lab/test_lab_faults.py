@@ -101,6 +101,19 @@ def test_reboot_changes_the_boot_and_ends_processes(lab: RunningLab) -> None:
     assert float(lab.says(PHONE, "cat /proc/uptime").split()[0]) < 60
 
 
+def test_an_update_of_the_system_boots_another_build_and_keeps_what_was_there(lab: RunningLab) -> None:
+    ask = "getprop ro.build.fingerprint; getprop ro.serialno; getprop sys.boot.reason; cat /data/local/tmp/file"
+    lab.says(PHONE, "echo kept > /data/local/tmp/file")
+    fingerprint, serial, _, kept = lab.says(PHONE, ask).splitlines()
+    lab.lab.update_os(PHONE, "UP1A.261101.001")
+    eventually(lambda: b"UP1A.261101.001" in lab.shell(PHONE, "getprop ro.build.fingerprint").stdout)
+    updated = lab.says(PHONE, ask).splitlines()
+    assert updated[1:] == [serial, "reboot,ota", kept]
+    assert updated[0] != fingerprint and updated[0].split("/")[:3] == fingerprint.split("/")[:3]
+    with pytest.raises(LabError, match="no build id"):
+        lab.lab.update_os(PHONE, "x; reboot")
+
+
 def test_adb_server_that_was_killed_finds_the_phone_again(lab: RunningLab) -> None:
     serial = lab.info.phone(PHONE).adb_serial
     lab.adb("kill-server")

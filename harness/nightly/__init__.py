@@ -1,0 +1,1 @@
+"""Nights of a lab: in which order it works, what it is judged by, and what it keeps of each."""
