@@ -17,6 +17,8 @@ from harness.errors import ErrorClass
 from harness.gates import Conditions
 from harness.model import Artifact, Attached, DeviceFacts, HttpRequest, LeaseInfo, PhoneSettings, Reading
 
+DAY_S = 86_400.0
+
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) while something is transferred."""
 
@@ -94,6 +96,13 @@ class Files(Protocol):
         """Read a file of a deployed artifact once, so that the device has it in its page cache as far as it fits.
 
         Nothing is read where only the app can read its files: its next load then does it.
+        """
+
+    def prune(self, keep: frozenset[str], unused_days: float, *, limit_s: float) -> tuple[str, ...]:
+        """Remove artifacts that are not in `keep` (sha256) and were not used for `unused_days`; returns their sha256.
+
+        What a job on the device uses stays, and so does an app, whose removal would take every model with it. Only the
+        holder of the device's lease may call it.
         """
 
 

@@ -80,6 +80,7 @@ class ErrorClass(StrEnum):
     NOT_APPLICABLE = "not_applicable"
     STORE_UNAVAILABLE = "store_unavailable"
     LAB_UNAVAILABLE = "lab_unavailable"
+    DELIVERY_FAILED = "delivery_failed"
     INTERRUPTED = "interrupted"
     INTERNAL = "internal"
 

@@ -148,12 +148,13 @@ def _repetition(one: Repetition, case: Case, telemetry: Telemetry, drawn: frozen
     key = one.planned.key
     picture: Timeline | None = None
     channels: tuple[ChannelRow, ...] = ()
-    why = _NO_TIMELINE.get(one.status, "no telemetry is stored for it")
+    dropped = one.row.dropped
+    why = dropped or _NO_TIMELINE.get(one.status, "no telemetry is stored for it")
     if key in drawn:
         traces = telemetry.traces(key)
         picture = _picture(one, case, telemetry, traces)
         channels = timeline.channel_rows(traces)
-    elif one.status is CaseStatus.MEASURED:
+    elif one.status is CaseStatus.MEASURED and not dropped:
         why = "drawn for the repetition nearest the median only, to keep this file small; the store has all samples"
     return RepetitionView(
         anchor=anchor(key),
@@ -169,6 +170,7 @@ def _repetition(one: Repetition, case: Case, telemetry: Telemetry, drawn: frozen
         no_timeline="" if picture else why,
         channels=channels,
         log_tail=one.log_tail,
+        dropped=dropped,
         before=before.before_view(one.provenance),
         heat=before.heat_view(one.provenance),
         placed=before.placed(one.provenance),
@@ -188,6 +190,7 @@ def _picture(one: Repetition, case: Case, telemetry: Telemetry, traces: Sequence
         phases=phases_of(one.provenance, one.metrics),
         heat=before.heat_view(one.provenance),
         gate=before.before_view(one.provenance).short,
+        dropped=one.row.dropped,
     )
 
 

@@ -43,7 +43,8 @@ def distribution(case: Case, telemetry: Telemetry, policy: RepeatPolicy) -> Dist
     valid = [one for one in counted(case.repetitions, policy.warm_up) if one.status is CaseStatus.MEASURED]
     held = [(one, found) for one in valid if len(found := _positive(telemetry.itl(one.planned.key)))]
     if not held:
-        return Distribution((), why_absent(valid or case.repetitions, "itl_ms_p50"))
+        dropped = next((one.row.dropped_tokens for one in valid if one.row.dropped_tokens), "")
+        return Distribution((), dropped or why_absent(valid or case.repetitions, "itl_ms_p50"))
     whole = np.concatenate([found for _, found in held])
     burst, last = (np.concatenate(each) for each in zip(*(_ends(*each) for each in held), strict=True))
     parts = [_Part("All tokens", "", whole)]

@@ -181,7 +181,7 @@ def _absent(samples: Sequence[Samples]) -> dict[str, str]:
 
 def _about_tokens(found: Repetition, axis: _Axis) -> str:
     if not found.itl_ms:
-        return "this workload gives no inter-token times"
+        return found.row.dropped_tokens or "this workload gives no inter-token times"
     if axis.offset is None or _decode(found) is None:
         return f"{len(found.itl_ms)} inter-token times; when each began is not known, so they are not drawn"
     return f"{len(found.itl_ms) + 1} tokens"

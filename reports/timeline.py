@@ -156,20 +156,19 @@ def _why_no_tokens(itl_ms: Sequence[float]) -> str:
 
 
 def _rows(
-    traces: Sequence[Trace], itl_ms: Sequence[float], phases: Sequence[Phase], heat: HeatView | None
+    traces: Sequence[Trace], itl_ms: Sequence[float], phases: Sequence[Phase], heat: HeatView | None, dropped: str
 ) -> tuple[_Row, ...]:
     lasted = () if heat is None else (_Row("Decode rate", _rates(heat), 1.0, "the tokens have no times"),)
-    power = (
-        () if heat is None else (_Row("Battery power", _power(traces), 1.0, "voltage and current were not sampled"),)
-    )
+    sampled = dropped or "voltage and current were not sampled"
+    power = () if heat is None else (_Row("Battery power", _power(traces), 1.0, sampled),)
     single = (_Row("Inter-token time", _tokens(itl_ms, phases), 4.0, _why_no_tokens(itl_ms)),) if heat is None else ()
     state = _thermal_state(traces)
     return (
         *lasted,
-        _Row("Temperature", _temperatures(traces), 4.0, "no temperature was sampled"),
+        _Row("Temperature", _temperatures(traces), 4.0, dropped or "no temperature was sampled"),
         *((_Row("Thermal status, 0 none to 6 shutdown", state, 3.0, ""),) if state else ()),
-        _Row("CPU frequency", _frequencies(traces), 200.0, "no CPU frequency was sampled"),
-        _Row("Memory", _memory(traces), 20.0, "no memory of the runner was sampled"),
+        _Row("CPU frequency", _frequencies(traces), 200.0, dropped or "no CPU frequency was sampled"),
+        _Row("Memory", _memory(traces), 20.0, dropped or "no memory of the runner was sampled"),
         *power,
         *single,
     )
@@ -185,14 +184,16 @@ def build(
     phases: Sequence[Phase],
     heat: HeatView | None = None,
     gate: str = "",
+    dropped: str = "",
 ) -> Timeline | None:
     """The picture of one repetition; None when there are no samples to draw.
 
     Args:
         heat: of a run that lasted: its rate over time takes the place of single tokens, and throttling is marked.
         gate: what the gate before the run said, in a few words, marked where the run begins.
+        dropped: why samples that there were are gone, "" while they are there.
     """
-    rows = _rows(traces, itl_ms, phases, heat)
+    rows = _rows(traces, itl_ms, phases, heat, dropped)
     times = [at for row in rows for one in row.series for at, _ in one.points]
     if not times:
         return None

@@ -231,7 +231,8 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class RepetitionView:
-    """One repetition; `heat` is None where the workload has no verdict on throttling, `placed` "" where unknown."""
+    """One repetition; `heat` is None where the workload has no verdict on throttling, `placed` "" where unknown,
+    `dropped` "" while its telemetry is there."""
 
     anchor: str
     number: int
@@ -246,6 +247,7 @@ class RepetitionView:
     no_timeline: str
     channels: tuple[ChannelRow, ...]
     log_tail: str
+    dropped: str
     before: BeforeView
     heat: HeatView | None
     placed: str

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from device_agents.base import Deployed, Progress, Survey
+from device_agents.base import DAY_S, Deployed, Progress, Survey
 from device_agents.ios.check import check_file, probe
 from device_agents.ios.failures import typed
 from device_agents.ios.phone import JOBS, MODELS, ROOT, Phone
@@ -85,6 +85,21 @@ class IosFiles:
             raise typed(self._phone.udid, "not_found", path, "reading the model")
         name = PurePosixPath(path).name
         self._require(path, name, int(about["size"]), _hash_of(name), time.monotonic() + limit_s)
+
+    def prune(self, keep: frozenset[str], unused_days: float, *, limit_s: float) -> tuple[str, ...]:
+        deadline = time.monotonic() + limit_s
+        # farm sets the time of a file by this host's clock when it uses it; the phone's own is set by the network.
+        before = time.time() - unused_days * DAY_S
+        removed: set[str] = set()
+        for bundle in self._phone.bundles(limit_s=_left(deadline)):
+            there = self._phone.listing(MODELS, limit_s=_left(deadline), bundle=bundle)
+            used = keep | self._in_use(deadline, bundle)
+            for name, about in there.items():
+                sha256 = _hash_of(name)
+                if sha256 and sha256 not in used and float(str(about["mtime"])) <= before:
+                    self._phone.remove(f"{MODELS}/{name}", limit_s=_left(deadline), bundle=bundle)
+                    removed.add(sha256)
+        return tuple(sorted(removed))
 
     # --- the app ------------------------------------------------------------------------------------------------------
 
@@ -250,12 +265,13 @@ class IosFiles:
             self._phone.remove(f"{MODELS}/{name}", limit_s=_left(deadline))
         return tuple(_hash_of(name) for name in chosen)
 
-    def _in_use(self, deadline: float) -> frozenset[str]:
+    def _in_use(self, deadline: float, bundle: str = "") -> frozenset[str]:
         """Models that a job on the phone names in its request."""
         used: set[str] = set()
-        names = self._phone.listing(MODELS, limit_s=min(_LOOK_S, _left(deadline)))
-        for key in self._phone.listing(JOBS, limit_s=min(_LOOK_S, _left(deadline))):
-            request = self._phone.fetch(f"{JOBS}/{key}/request.json", most=16 << 20, limit_s=_left(deadline))
+        names = self._phone.listing(MODELS, limit_s=min(_LOOK_S, _left(deadline)), bundle=bundle)
+        for key in self._phone.listing(JOBS, limit_s=min(_LOOK_S, _left(deadline)), bundle=bundle):
+            path = f"{JOBS}/{key}/request.json"
+            request = self._phone.fetch(path, most=16 << 20, limit_s=_left(deadline), bundle=bundle)
             used |= {_hash_of(name) for name in names if _hash_of(name) and _hash_of(name).encode() in request}
         return frozenset(used)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from device_agents.base import Deployed, Progress, Survey
+from device_agents.base import DAY_S, Deployed, Progress, Survey
 from device_agents.posix.link import Link, pour, run_checked, shell_path, text_of
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.model import MEGABYTE, Artifact, ArtifactFile
@@ -25,6 +25,8 @@ RESERVE_BYTES = 64 * MEGABYTE
 
 _SMALL_S = 30.0
 """Limit of a question about the store; a busy phone answers within a second."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _NAMES_PER_CALL = 100
 
@@ -42,7 +44,7 @@ for f; do chmod 755 "./$f" || exit 1; done; mv "$part" "$final" || exit 1"""
 
 # Renamed first: a removal that is cut must not leave half an artifact under its checked name.
 _REMOVE = """cd "$1" || exit 1; shift
-for n; do mv "$n" "trash.$n" 2> /dev/null; rm -rf "trash.${n#trash.}" "$n"; done"""
+for n; do t=trash.${n#trash.}; [ "$n" = "$t" ] || mv "$n" "$t" 2> /dev/null; rm -rf "$t" "$n"; done"""
 
 
 class _StillGrowingError(Transient):
@@ -110,6 +112,22 @@ class PosixFiles:
 
     def read_through(self, path: str, *, limit_s: float) -> None:
         run_checked(self._link, 'cat "$1" > /dev/null', path, limit_s=limit_s, doing="reading the model")
+
+    def prune(self, keep: frozenset[str], unused_days: float, *, limit_s: float) -> tuple[str, ...]:
+        deadline = time.monotonic() + limit_s
+        script = text_of("unused.sh")
+        output = run_checked(self._link, script, self._root, limit_s=limit_s, doing="looking for unused files")
+        text = output.decode("utf-8", "replace")
+        now = re.search(r"(?m)^now (\d+)$", text)
+        if now is None:
+            return ()
+        before = int(now[1]) - unused_days * DAY_S
+        used = keep | frozenset(re.findall(r"(?m)^uses ([0-9a-f]+)$", text))
+        old = [name for at, name in re.findall(r"(?m)^used (\d+) (.+)$", text) if int(at) <= before]
+        names = [name for name in old if _SHA256.fullmatch(_hash_of(name)) and _hash_of(name) not in used]
+        if names:
+            self._remove(names, limit_s=_left(deadline))
+        return tuple(sorted({_hash_of(name) for name in names}))
 
     def _ensure(self, artifact: Artifact, keep: frozenset[str], deadline: float, progress: Progress | None) -> Deployed:
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""farm db: check, back up and vacuum the database of results."""
+"""farm db: check, back up, prune and vacuum the database of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.errors import StoreError
+from harness.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ _DAMAGED = 1
 
 @click.group()
 def db() -> None:
-    """Take care of the database: check, backup, vacuum. None of them migrates it."""
+    """Take care of the database. check, backup and vacuum do not migrate it."""
 
 
 @db.command()
@@ -101,6 +101,63 @@ def vacuum(context: Context) -> None:
         words.print_json({"database": _name(context), "before": done.before_bytes, "after": done.after_bytes})
     else:
         click.echo(f"{_name(context)}: {done.before_bytes / 1e6:.1f} MB before, {done.after_bytes / 1e6:.1f} MB after")
+
+
+@db.command()
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(min=1),
+    metavar="DAYS",
+    help="Telemetry of runs that are older.  [default: nightly.keep_telemetry_days of the inventory]",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@click.pass_obj
+def prune(context: Context, days: int | None, dry_run: bool) -> None:
+    """Drop samples, inter-token times and logs of old runs; their figures stay.
+
+    Kept are those of unfinished runs, of the newest run of each suite, and of the nights that an open confirmed change
+    rests on. `farm db vacuum` gives the space back to the disk.
+    """
+    import time
+
+    from harness.cli import lookup, words
+    from harness.nightly.pruning import prune_telemetry
+
+    chosen = _days(context) if days is None else days
+    with lookup.open_existing(context) as store:
+        done = prune_telemetry(store, now=time.time(), days=chosen, dry_run=dry_run)
+    if context.json:
+        words.print_json(
+            {
+                "database": _name(context),
+                "older_than_days": chosen,
+                "dry_run": dry_run,
+                "runs": list(done.runs),
+                "measurements": done.measurements,
+                "bytes": done.size_bytes,
+            }
+        )
+        return
+    verb = "would be dropped" if dry_run else "were dropped"
+    runs = "1 run" if len(done.runs) == 1 else f"{len(done.runs)} runs"
+    click.echo(
+        f"{_name(context)}: {done.size_bytes / 1e6:.1f} MB of telemetry {verb}, of {done.measurements} measurements in "
+        f"{runs} older than {chosen} days"
+    )
+
+
+def _days(context: Context) -> int:
+    """As the inventory says. Raises UsageError where there is none, or it keeps everything."""
+    from harness.cli import compose
+
+    loaded = compose.inventory_if_any(context)
+    if loaded is None:
+        raise UsageError("no inventory says how long telemetry is kept: --older-than DAYS")
+    days = loaded.inventory.nightly.keep_telemetry_days
+    if days is None:
+        raise UsageError("the inventory keeps telemetry for ever (nightly.keep_telemetry_days): --older-than DAYS")
+    return days
 
 
 def _name(context: Context) -> str:

@@ -256,6 +256,7 @@ def found_json(store: Store, found: Found) -> dict[str, Any]:
                 {**dataclasses.asdict(trace.channel), "samples": len(trace.values)} for trace in store.traces(found.key)
             ],
             "inter_token_ms": list(store.itl(found.key)),
+            "telemetry_dropped": row.dropped or None,
             "log_tail": log_tail,
             "commands": list(lines),
         }

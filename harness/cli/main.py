@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("harness.cli.history:show", "Show one run or one case."),
     "report": ("harness.cli.report:report", "Write the HTML report, one file per tier."),
     "export": ("harness.cli.exporting:export", "Write results as CSV, JSON lines, Parquet or traces."),
-    "db": ("harness.cli.db:db", "Check, back up or vacuum the database."),
+    "db": ("harness.cli.db:db", "Check, back up, prune or vacuum the database."),
     "compare": ("harness.cli.history:compare", "Put two runs side by side."),
     "history": ("harness.cli.over_runs:history", "Show one metric over the runs."),
     "tune": ("harness.cli.tune:tune", "Find the fastest threads and cores of a phone."),
@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("harness.cli.lab:lab", "Virtual phones: up, status, down."),
     "models": ("harness.cli.models:models", "Make, fetch and list models."),
     "runners": ("harness.cli.runners:runners", "Build, fetch and list runner binaries."),
+    "notify": ("harness.cli.notify:notify", "Post the summary of a night to a webhook."),
     "inventory": ("harness.cli.inventory:inventory", "Check the inventory; print its JSON Schema."),
 }
 """Command → (module:attribute, one line of help), so that `farm --help` imports none of them."""

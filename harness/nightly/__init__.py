@@ -1,1 +1,1 @@
-"""Nights of a lab: in which order it works, what it is judged by, and what it keeps of each."""
+"""Nights of a lab: in which order it works, what it is judged by, what it tells, and what it keeps."""

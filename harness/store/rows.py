@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,6 +52,8 @@ class MeasurementRow:
         started_at: Unix seconds of the last attempt, None when it never started. duration_s: of it.
         metrics: every metric that was stored (none for a measurement that never ran).
         provenance: as given with the result.
+        telemetry_dropped_at: Unix seconds at which its samples, inter-token times and log were dropped; None: it has
+            them.
     """
 
     planned: PlannedCase
@@ -59,6 +62,7 @@ class MeasurementRow:
     duration_s: float | None
     metrics: Mapping[str, Reading]
     provenance: Mapping[str, Any]
+    telemetry_dropped_at: float | None = None
 
     @property
     def status(self) -> CaseStatus:
@@ -67,6 +71,16 @@ class MeasurementRow:
     @property
     def error(self) -> ErrorInfo | None:
         return self.planned.reason
+
+    @property
+    def dropped(self) -> str:
+        """Why its telemetry is not there any more, in words; "" while it is."""
+        return "" if self.telemetry_dropped_at is None else dropped_text(self.telemetry_dropped_at)
+
+    @property
+    def dropped_tokens(self) -> str:
+        """The same of its inter-token times; "" also where it never had any."""
+        return self.dropped if isinstance(self.metrics.get("itl_ms_p50"), Measured) else ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,6 +122,11 @@ class EventRecord:
     at: float
     kind: str
     detail: Mapping[str, Any]
+
+
+def dropped_text(at: float) -> str:
+    """What stands in the place of telemetry that was dropped at `at` (Unix seconds)."""
+    return f"dropped on {datetime.fromtimestamp(at, UTC):%Y-%m-%d} by policy"
 
 
 def clean_text(text: str) -> str:
@@ -218,6 +237,7 @@ def measurement_from_row(row: Row, metrics: Mapping[str, Reading]) -> Measuremen
         duration_s=row["duration_s"],
         metrics=metrics,
         provenance=row["provenance"],
+        telemetry_dropped_at=row["telemetry_dropped_at"],
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration in `migrations/versions`."""
 
 NAMING = {
@@ -77,6 +77,7 @@ cases = sa.Table(
     sa.Column("error_message", sa.Text),
     sa.Column("error_advice", sa.Text),
     sa.Column("provenance", sa.JSON, nullable=False),
+    sa.Column("telemetry_dropped_at", sa.Double),
     sa.UniqueConstraint("run", "position"),
     sa.UniqueConstraint("case_id", "repeat"),
     sa.Index("ix_cases_run_status", "run", "status"),

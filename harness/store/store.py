@@ -33,6 +33,7 @@ from harness.store.lease_table import Dead
 from harness.store.night_table import Nights
 from harness.store.rows import DeviceRecord, EventRecord, MeasurementRow, Samples, clean, clean_text
 from harness.store.schema import cases, device_records, events, metrics, outputs, runs, steps, telemetry, token_times
+from harness.store.telemetry_table import OldTelemetry
 
 _CHILDREN = (metrics, telemetry, token_times, outputs)
 """Tables that hold what the last attempt of a measurement gave."""
@@ -48,6 +49,7 @@ class Store:
         self._engine = engine
         self._writer = writing(engine)
         self.nights = Nights(self._write, self._read)
+        self.old_telemetry = OldTelemetry(self._write, self._read)
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -174,6 +176,7 @@ class Store:
                 "started_at": result.started_at,
                 "duration_s": result.duration_s,
                 "provenance": clean(result.provenance),
+                "telemetry_dropped_at": None,
                 **rows.error_to_columns(result.error),
             }
             self._update(connection, key, values)

@@ -217,6 +217,19 @@ def test_no_space_is_said_with_numbers(subject: Subject, tmp_path: Path) -> None
     assert len(subject.content(kept.path)) == 5000, "nothing is removed when it would not help"
 
 
+def test_what_no_plan_wants_goes_when_nobody_used_it_for_long(subject: Subject, tmp_path: Path) -> None:
+    files = subject.agent.files
+    wanted, other = model(tmp_path / "a.gguf", 3000), model(tmp_path / "b.gguf", 3000, seed=2)
+    assert files.prune(frozenset(), 0.0, limit_s=30) == (), "nothing is there yet"
+    for artifact in (wanted, other):
+        files.ensure(artifact, keep=frozenset(), limit_s=60)
+    keep = frozenset({wanted.sha256})
+    assert files.prune(keep, 30.0, limit_s=30) == (), "it was used a moment ago"
+    assert files.prune(keep, 0.0, limit_s=30) == (other.sha256,)
+    assert [missing_bytes(subject, each) for each in (wanted, other)] == [0, 3000]
+    assert files.prune(keep, 0.0, limit_s=30) == ()
+
+
 # --- the device -------------------------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,24 @@ def test_least_recently_used_makes_room(agent: DeviceAgent, tmp_path: Path, monk
     assert there == [True, True, False, True]
 
 
+def test_unused_goes_but_for_what_a_job_uses(agent: DeviceAgent, tmp_path: Path) -> None:
+    artifacts = [model(tmp_path / f"{index}.gguf", 1000, seed=index) for index in range(4)]
+    store = ""
+    for artifact in artifacts[:3]:
+        path = agent.files.ensure(artifact, keep=frozenset(), limit_s=60).path
+        store = path.rsplit("/", 2)[0]
+        agent.shell.script('touch -d "2020-01-01 00:00:00" "${1%/*}"', path, limit_s=10)
+    used = run_job_using(agent, f"{store}/{artifacts[0].sha256}/x")
+    cut = artifacts[3].sha256
+    leave = 'mkdir "$1/trash.$2" "$1/$2.part" "$1/notes"; touch -d "2020-01-01 00:00:00" "$1"/*"$2"* "$1/notes"'
+    agent.shell.script(leave, store, cut, limit_s=10)
+    removed = agent.files.prune(frozenset({artifacts[1].sha256}), 30.0, limit_s=30)
+    agent.jobs.end(used, limit_s=20)
+    assert removed == tuple(sorted((artifacts[2].sha256, cut)))
+    left = agent.shell.script('ls "$1"', store, limit_s=10).stdout.decode().split()
+    assert set(left) == {artifacts[0].sha256, artifacts[1].sha256, "notes"}, "what is not farm's stays"
+
+
 def run_job_using(agent: DeviceAgent, path: str):  # type: ignore[no-untyped-def]
     return agent.jobs.start(spec("uses-a-model", "sleep 30", path), limit_s=20)
 
