@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from harness.errors import UsageError
 from harness.model import CaseStatus, RunRecord
 from reports.cases import tiers_of
-from reports.files import INDEX, file_name, write_atomically
-from reports.html import index_html, tier_html
+from reports.files import FLEET, INDEX, file_name, write_atomically
+from reports.fleet import fleet_page
+from reports.html import fleet_html, index_html, tier_html
 from reports.index import history_row, index_page
-from reports.inputs import Past, RunInput, Telemetry
+from reports.inputs import NightInput, Past, RunInput, Telemetry, decides_builds
+from reports.nights import phones_of
 from reports.pages import tier_page
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def render(
     history: Sequence[RunRecord] = (),
     counts: Counts | None = None,
     pasts: Mapping[str, Past] | None = None,
+    nights: NightInput | None = None,
 ) -> dict[str, str]:
     """The files of a report: name → HTML.
 
@@ -47,6 +50,7 @@ def render(
         history: all runs, for the index, oldest first.
         counts: run id → measurements by status, for `history`.
         pasts: tier → what is known of it from before.
+        nights: of the lab; None: it has none.
     """
     chosen = tuple(tiers) if tiers is not None else tiers_of(run)
     names = {tier: file_name(tier) for tier in chosen}
@@ -54,26 +58,40 @@ def render(
     rows = [history_row(record, known.get(record.id, {}), record.id == run.record.id) for record in reversed(history)]
     before = pasts or {}
     files = {
-        name: tier_html(tier_page(run, tier, telemetry, generated_at, before.get(tier, Past())), INDEX)
+        name: tier_html(tier_page(run, tier, telemetry, generated_at, before.get(tier, Past()), nights), INDEX)
         for tier, name in names.items()
     }
-    files[INDEX] = index_html(index_page(run, names, rows, generated_at))
+    if nights and nights.fleet:
+        phones = phones_of(run, nights.fleet)
+        files[FLEET] = fleet_html(fleet_page(nights, run.record.lab, phones, generated_at), INDEX)
+    fleet = FLEET if FLEET in files else ""
+    files[INDEX] = index_html(index_page(run, names, rows, generated_at, nights, fleet))
     return files
 
 
-def write(store: Store, *, run: str | None = None, tiers: Sequence[str] | None = None, out: Path) -> tuple[Path, ...]:
-    """Write the report of a run: one file per tier, then the index; returns their paths, the index first.
+def write(
+    store: Store,
+    *,
+    run: str | None = None,
+    tiers: Sequence[str] | None = None,
+    out: Path,
+    nights: NightInput | None = None,
+) -> tuple[Path, ...]:
+    """Write the report of a run: one file per tier, one for the fleet where phones of the lab are known, then the
+    index; returns their paths, the index first.
 
     Args:
         store: an open store.
-        run: run id; None: the newest run (that has one of `tiers`).
+        run: run id; None: the newest run of a suite (that has one of `tiers`); pairs of builds are none.
         tiers: those to show; None: all of the run.
         out: folder, made when missing.
+        nights: of the run's lab (`reports.from_store.read_nights`, and what the store does not know); None: what the
+            store knows.
 
     Raises:
         UsageError: no such run or tier, nothing measured yet, or the folder cannot be written.
     """
-    from reports.from_store import read_past, read_run
+    from reports.from_store import read_nights, read_past, read_run
 
     records = store.runs()
     record = _chosen(records, run, tiers)
@@ -90,7 +108,12 @@ def write(store: Store, *, run: str | None = None, tiers: Sequence[str] | None =
         history=records,
         counts=store.counts(),
         pasts={tier: read_past(store, record, tier, records) for tier in tiers or tiers_of(data)},
+        nights=nights or read_nights(store, record.lab),
     )
+    return _put(files, out)
+
+
+def _put(files: Mapping[str, str], out: Path) -> tuple[Path, ...]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -109,6 +132,6 @@ def _chosen(records: Sequence[RunRecord], run: str | None, tiers: Sequence[str] 
             newest = ", ".join(record.id for record in list(reversed(records))[:5])
             raise UsageError(f"no run {run!r} in the database (newest: {newest}; all: `farm runs`)")
         return found
-    newest_first = list(reversed(records))
+    suites = [record for record in reversed(records) if not decides_builds(record)]
     wanted = set(tiers or ())
-    return next((record for record in newest_first if wanted <= set(record.tiers)), newest_first[0])
+    return next((record for record in suites if wanted <= set(record.tiers)), [*suites, records[-1]][0])

@@ -179,12 +179,12 @@ def _repetition(one: Repetition, case: Case, telemetry: Telemetry, drawn: frozen
 
 def _picture(one: Repetition, case: Case, telemetry: Telemetry, traces: Sequence[Trace]) -> Timeline | None:
     planned, device = one.planned, case.device
-    mark = f" ({device.mark})" if device.mark else ""
+    mark = f" ({case.marks})" if case.marks else ""
     return timeline.build(
         anchor=f"t-{anchor(planned.key)}",
         title=f"Timeline of {planned.model.id}, {planned.workload_id}, on {device.id}{mark}, "
         f"repetition {planned.repeat}",
-        mark=device.mark,
+        mark=case.marks,
         traces=traces,
         itl_ms=telemetry.itl(planned.key),
         phases=phases_of(one.provenance, one.metrics),

@@ -22,6 +22,12 @@ STATUS_WORDS: Mapping[str, str] = {
     "unfinished": "not run yet",
 }
 
+REFERENCE = "@baseline"
+"""At the end of a runner's id: the pinned build of it, measured beside it to compare with."""
+
+UNTOLD = "no reason is stored"
+"""In place of the reason of a phone that is kept apart without one."""
+
 _FINAL = (CaseStatus.MEASURED, CaseStatus.FAILED, CaseStatus.REFUSED, CaseStatus.SKIPPED)
 
 
@@ -36,6 +42,16 @@ class Case:
     @property
     def measured(self) -> tuple[Repetition, ...]:
         return tuple(one for one in self.repetitions if one.status is CaseStatus.MEASURED)
+
+    @property
+    def apart(self) -> str:
+        """Why it counts in no tally and is never picked; "" where it does."""
+        return self.device.apart or ("reference build" if self.planned.runner.id.endswith(REFERENCE) else "")
+
+    @property
+    def marks(self) -> str:
+        """What a table has to mark it with, "" for a real phone that counts."""
+        return ", ".join(text for text in (self.device.mark, self.apart) if text)
 
     def count(self, status: CaseStatus) -> int:
         return sum(1 for one in self.repetitions if one.status is status)
@@ -60,10 +76,16 @@ class Notes:
 
 
 def device_name(planned: PlannedCase, devices: Iterable[DeviceInput]) -> DeviceName:
-    """The device of a case with its mark; the mark never depends on what was read from the device later."""
+    """The device of a case with its marks; that of its kind never depends on what was read from the device later."""
     known = next((device for device in devices if device.id == planned.device_id), None)
     model = f"{known.manufacturer} {known.model}".strip() if known else ""
-    return DeviceName(planned.device_id, model, NOT_A_PHONE.get(planned.kind, ""))
+    reason = known.quarantine if known else ""
+    return DeviceName(planned.device_id, model, NOT_A_PHONE.get(planned.kind, ""), apart_words(reason))
+
+
+def apart_words(reason: str) -> str:
+    """Says why a phone is kept apart; "" without a reason."""
+    return f"kept apart: {reason}" if reason else ""
 
 
 def gather(run: RunInput, tier: str) -> tuple[Case, ...]:

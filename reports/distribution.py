@@ -53,7 +53,7 @@ def distribution(case: Case, telemetry: Telemetry, policy: RepeatPolicy) -> Dist
     drawn = np.concatenate([part.times for part in parts])
     high = BEYOND * max(percentile(part.times.tolist(), PERCENTS[-1]) for part in parts)
     scale = Scale(min(float(drawn.min()), high * 0.5), high, LEFT, RIGHT)
-    mark = f" ({case.device.mark})" if case.device.mark else ""
+    mark = f" ({case.marks})" if case.marks else ""
     return Distribution(
         tuple(_histogram(part, scale, len(held), case, mark, policy) for part in parts),
         "",
@@ -91,7 +91,7 @@ def _histogram(part: _Part, scale: Scale, repetitions: int, case: Case, mark: st
         f"{plural(repetitions, 'repetition')}, {significant(min(times))} to {significant(max(times))} ms, {told}."
         + (f" {plural(beyond, 'token')} beyond the axis." if beyond else ""),
         told=f"{plural(len(times), 'token')}: {told}" + (f"; {beyond} beyond the axis" if beyond else ""),
-        mark=case.device.mark,
+        mark=case.marks,
         width=WIDTH,
         height=BOTTOM + 18,
         axis_y=BOTTOM,

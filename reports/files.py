@@ -9,13 +9,14 @@ import tempfile
 from pathlib import Path
 
 INDEX = "index.html"
+FLEET = "fleet.html"
 
 
 def file_name(tier: str) -> str:
     """A file name for a tier of any name; two tiers never share one."""
     plain = re.sub(r"[^a-z0-9._-]+", "-", tier.lower()).strip(".-")[:80]
     # Upper case gets a tag too: some file systems do not tell "A" from "a".
-    if plain and plain == tier and f"{plain}.html" != INDEX:
+    if plain and plain == tier and f"{plain}.html" not in (INDEX, FLEET):
         return f"{plain}.html"
     tag = hashlib.sha256(tier.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{plain or 'tier'}-{tag}.html"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 from harness.analysis.repeats import RepeatPolicy
-from harness.model import PlannedCase, RunRecord
-from harness.store import MeasurementRow, Store
-from reports.inputs import DeviceInput, Past, Repetition, RunInput
+from harness.leases import is_alive
+from harness.model import NightRecord, NightSummary, PlannedCase, RunRecord, RunStatus
+from harness.store import DeviceRecord, MeasurementRow, Store
+from reports.cases import UNTOLD
+from reports.inputs import DeviceInput, NightInput, Past, Repetition, RunInput, decides_builds
 from reports.matrix import METRIC
 
+QUARANTINE = "quarantine"
+"""Kind of the records that tell which phones are kept apart."""
 NEWEST_RUNS = 30
 """Earlier runs whose figures a page shows."""
 
@@ -22,7 +28,9 @@ def read_run(store: Store, record: RunRecord) -> RunInput:
     devices = {one.planned.device_id: one for one in found}
     # The newest measurement that ran knows its device best: later rows win, those without facts never do.
     devices |= {one.planned.device_id: one for one in found if one.provenance}
-    return RunInput(record, tuple(_device(one.planned, one.provenance) for one in devices.values()), found)
+    apart = _quarantines(store, record)
+    known = tuple(_device(one.planned, one.provenance, apart) for one in devices.values())
+    return RunInput(record, known, found)
 
 
 def read_past(store: Store, record: RunRecord, tier: str, records: Sequence[RunRecord]) -> Past:
@@ -41,6 +49,29 @@ def read_past(store: Store, record: RunRecord, tier: str, records: Sequence[RunR
     return Past(previous, rows, tuple(one.id for one in alike), _medians(store, alike, tier))
 
 
+def read_nights(store: Store, lab: str, tonight: NightSummary | None = None) -> NightInput | None:
+    """The nights of a lab, with what people said of changes; None where it has none.
+
+    Args: tonight: of a night that has ended and is not stored as such yet.
+    """
+    records = list(store.nights.all(lab))
+    if tonight is not None:
+        known = next((one for one in records if one.night == tonight.night), None)
+        begun = known or NightRecord(tonight.night, lab, tonight.started_at, RunStatus.RUNNING)
+        ended = replace(begun, status=RunStatus.FINISHED, ended_at=tonight.ended_at, summary=tonight)
+        records = [one for one in records if one.night < tonight.night] + [ended]
+    if not records:
+        return None
+    *before, newest = (_as_it_is(one) for one in records)
+    return NightInput(newest, tuple(before), store.nights.acks(lab))
+
+
+def _as_it_is(night: NightRecord) -> NightRecord:
+    """A night whose process died without a word is interrupted."""
+    dead = night.status is RunStatus.RUNNING and not is_alive(night.host, night.pid, night.pid_started)
+    return replace(night, status=RunStatus.INTERRUPTED) if dead else night
+
+
 def _medians(store: Store, runs: Sequence[RunRecord], tier: str) -> Mapping[str, Mapping[str, float]]:
     """Series key → run → median over the repetitions that count."""
     warmed = {run.id for run in runs if RepeatPolicy.of_run(run).warm_up}
@@ -57,10 +88,9 @@ def _medians(store: Store, runs: Sequence[RunRecord], tier: str) -> Mapping[str,
 
 
 def _is_before(one: RunRecord, record: RunRecord) -> bool:
-    """Whether `one` is a run of the same kind from before: pairs that confirm a suspicion are no run of the suite."""
-    nightly = one.options.get("nightly")
-    pairs = isinstance(nightly, Mapping) and nightly.get("role") == "pairs"
-    return one.suite == record.suite and (one.started_at, one.id) < (record.started_at, record.id) and not pairs
+    """Whether `one` is a run of the same kind from before."""
+    earlier = (one.started_at, one.id) < (record.started_at, record.id)
+    return one.suite == record.suite and earlier and not decides_builds(one)
 
 
 def _repetition(store: Store, row: MeasurementRow) -> Repetition:
@@ -69,7 +99,22 @@ def _repetition(store: Store, row: MeasurementRow) -> Repetition:
     return Repetition(row, log_tail, commands, store.steps(key))
 
 
-def _device(planned: PlannedCase, provenance: Mapping[str, Any]) -> DeviceInput:
+def _quarantines(store: Store, record: RunRecord) -> Mapping[str, str]:
+    """Identity → why what the phone gave in a run is kept apart: it was in quarantine when the run ended, or is now."""
+    ended = math.inf if record.ended_at is None else record.ended_at
+    by_phone: dict[str, list[DeviceRecord]] = {}
+    for one in store.device_records(kind=QUARANTINE):
+        by_phone.setdefault(one.identity, []).append(one)
+    reasons: dict[str, str] = {}
+    for identity, words in by_phone.items():
+        then = [one for one in words if one.at <= ended]
+        for newest in (*then[-1:], words[-1]):
+            if newest.value.get("lifted") is not True:
+                reasons.setdefault(identity, _text(newest.value, "reason") or UNTOLD)
+    return reasons
+
+
+def _device(planned: PlannedCase, provenance: Mapping[str, Any], apart: Mapping[str, str]) -> DeviceInput:
     told = provenance.get("device")
     facts = told if isinstance(told, Mapping) else {}
     ram = facts.get("ram_bytes")
@@ -80,6 +125,7 @@ def _device(planned: PlannedCase, provenance: Mapping[str, Any]) -> DeviceInput:
         soc=_text(facts, "soc"),
         os_version=_text(facts, "os_version"),
         ram_bytes=ram if isinstance(ram, int) else None,
+        quarantine=apart.get(planned.identity, ""),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.night_views import FleetPage
 from reports.page_views import IndexPage, TierPage
 
 _UNSEEN = re.compile(
@@ -90,3 +91,8 @@ def tier_html(page: TierPage, index: str) -> str:
 
 def index_html(page: IndexPage) -> str:
     return _environment().get_template("index.html.j2").render(page=page, **_inline(False))
+
+
+def fleet_html(page: FleetPage, index: str) -> str:
+    """`index`: name of the index beside the file."""
+    return _environment().get_template("fleet.html.j2").render(page=page, index=index, **_inline(False))

@@ -7,20 +7,34 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.model import (
+    Ack,
     CaseStatus,
+    Change,
+    DeviceKind,
     ErrorInfo,
+    HandNeeded,
+    NightRecord,
+    NightRole,
+    NightSummary,
+    PhoneDrift,
     PlannedCase,
+    Quarantine,
     Reading,
     RunRecord,
+    SeriesId,
     StepRecord,
     Trace,
+    Unavailable,
 )
 from harness.store import MeasurementRow
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceInput:
-    """A device as the run saw it; "" where it did not tell, `ram_bytes` None."""
+    """A device as the run saw it; "" where it did not tell, `ram_bytes` None.
+
+    Args: quarantine: why its results are kept apart, "" when they are not.
+    """
 
     id: str
     manufacturer: str
@@ -28,6 +42,7 @@ class DeviceInput:
     soc: str
     os_version: str
     ram_bytes: int | None
+    quarantine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +122,119 @@ class Telemetry(Protocol):
 
     def itl(self, key: str) -> Sequence[float]:
         """Every inter-token latency of measurement `key`, in order, ms; empty when there is none."""
+
+
+def decides_builds(record: RunRecord) -> bool:
+    """Whether a run measured builds against one another, to confirm a suspicion or to find the first bad one: it is no
+    run of a suite."""
+    nightly = record.options.get("nightly")
+    return isinstance(nightly, Mapping) and nightly.get("role") in (NightRole.PAIRS, NightRole.BISECT)
+
+
+# --- nights -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NightPoint:
+    """What the phones of a series gave in one night.
+
+    Args:
+        night: ISO date.
+        level: median over the phones of what is judged, as a logarithm: 0 is each phone's own level before the change,
+            + is worse. best, worst: the phones with the lowest and the highest.
+        phones: how many have a value.
+    """
+
+    night: str
+    level: float
+    best: float
+    worst: float
+    phones: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesNights:
+    """A judged series over its nights, its phones put together, as its plot needs it.
+
+    Args:
+        points: nights with a value, oldest first.
+        referenced: judged is the ratio to the reference build of the same night; False: the value itself.
+        borders: nights from which on the values of a phone cannot be compared with those before.
+        events: (night, what happened, in words).
+    """
+
+    series: SeriesId
+    points: tuple[NightPoint, ...]
+    referenced: bool
+    borders: tuple[str, ...] = ()
+    events: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRow:
+    """How a phone of the lab is. What is not known of it is `Unavailable`, with the reason.
+
+    Args:
+        identity: its own serial, "" for one that was never asked. kind: None for such a one.
+        state: what it answered, in a word; ready: it can be used.
+        battery_health: in the phone's own word.
+        capacity_pct: full charge against design. level_pct: charge now.
+        free_mb: storage that is free. qualified_at: Unix seconds of the last self-test that it passed.
+        reference_metric: name of the metric of `reference`: values of the reference build, one a night, oldest first.
+        drift: what is said of them, None while there are too few.
+        failures: (night, repetitions that failed) of each night that it took part in, oldest first.
+        hands: what only a person can do for it.
+    """
+
+    identity: str
+    device_id: str
+    kind: DeviceKind | None
+    tier: str
+    model: str
+    state: str
+    ready: bool
+    battery_health: str | Unavailable
+    cycles: float | Unavailable
+    capacity_pct: float | Unavailable
+    level_pct: float | Unavailable
+    free_mb: float | Unavailable
+    qualified_at: float | Unavailable
+    reference_metric: str
+    reference: tuple[tuple[str, float], ...] | Unavailable
+    failures: tuple[tuple[str, int], ...] | Unavailable
+    drift: PhoneDrift | None = None
+    quarantine: Quarantine | None = None
+    hands: tuple[HandNeeded, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NightInput:
+    """The nights of a lab.
+
+    Args:
+        night: the newest. before: those before it, oldest first; each with its summary, as far as it has one.
+        acks: what people said of changes.
+        judged: what is said of every series after the newest night, those that are steady or short of nights too;
+            empty: only the summary's changes are known.
+        series: of changes that are to be drawn.
+        fleet: phones of the lab; empty: nothing is known of them, and there is no page of the fleet.
+    """
+
+    night: NightRecord
+    before: tuple[NightRecord, ...] = ()
+    acks: tuple[Ack, ...] = ()
+    judged: tuple[Change, ...] = ()
+    series: tuple[SeriesNights, ...] = ()
+    fleet: tuple[FleetRow, ...] = ()
+
+    @property
+    def told(self) -> NightSummary | None:
+        """The newest summary; that of an earlier night while the newest has none."""
+        newest_first = (self.night, *reversed(self.before))
+        return next((one.summary for one in newest_first if one.summary is not None), None)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is said of series after the newest night."""
+        told = self.told
+        return self.judged or (told.changes if told else ())

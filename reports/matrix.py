@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
+from types import MappingProxyType
 
 from harness.analysis.repeats import RepeatPolicy
 from harness.model import METRICS, Measured
 from reports.cases import Case, Notes, measured_cell, median_reading, why_absent
 from reports.charts import Point, Scale, coordinate, dots, line
 from reports.inputs import Past
+from reports.night_views import ChangeMark
 from reports.numbers import plural, significant, span
 from reports.plots import Spark, Strip
 from reports.views import MetricCell
@@ -22,19 +24,25 @@ _LEAST = 0.03
 """Half the smallest range that is drawn: noise of 1 % is no mountain."""
 
 Row = tuple[str, str, str]
-"""Model, runner, mark of the devices."""
+"""Model, runner, marks of the devices."""
+Cell = tuple[str, str, str]
+"""Model, runner, workload."""
+Marks = tuple[ChangeMark, ...]
+NO_CHANGES: Mapping[Cell, Marks] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixCell:
     """`value` holds the median over the phones; `phones` are tonight's values, None for fewer than two; `spark` the
-    runs before, None where there are none. A cell without cases has an empty `value` and no reason."""
+    runs before, None where there are none; `changes` lead to what changed over the nights. A cell without cases has an
+    empty `value` and no reason."""
 
     value: MetricCell
     count: str
     phones: Strip | None
     spark: Spark | None
     trend: str
+    changes: tuple[ChangeMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +60,30 @@ class Matrix:
     runs: str
 
 
-def matrix(cases: Sequence[Case], past: Past, notes: Notes, policy: RepeatPolicy) -> Matrix:
-    """A row per model, runner and kind of device, a column per workload, in the order of the cases."""
+def matrix(
+    cases: Sequence[Case], past: Past, notes: Notes, policy: RepeatPolicy, changes: Mapping[Cell, Marks] = NO_CHANGES
+) -> Matrix:
+    """A row per model, runner and kind of device, a column per workload, in the order of the cases. What is kept apart
+    has rows of its own.
+
+    Args: changes: over the nights, by model, runner and workload.
+    """
     workloads = tuple(dict.fromkeys(case.planned.workload_id for case in cases))
     groups: dict[Row, dict[str, list[Case]]] = {}
     for case in cases:
-        row = (case.planned.model.id, case.planned.runner.id, case.device.mark)
+        row = (case.planned.model.id, case.planned.runner.id, case.marks)
         groups.setdefault(row, {}).setdefault(case.planned.workload_id, []).append(case)
     runs = plural(len(past.runs), "earlier run") if past.runs else "no earlier run"
-    return Matrix(
-        workloads,
-        tuple(
-            MatrixRow(*row, tuple(_cell(members.get(name, []), past, notes, policy) for name in workloads))
-            for row, members in groups.items()
-        ),
-        runs,
-    )
+    rows: list[MatrixRow] = []
+    for (model, runner, mark), members in groups.items():
+        cells = []
+        for name in workloads:
+            own = members.get(name, [])
+            cell = _cell(own, past, notes, policy)
+            judged = any(not case.apart for case in own)
+            cells.append(replace(cell, changes=changes.get((model, runner, name), ())) if judged else cell)
+        rows.append(MatrixRow(model, runner, mark, tuple(cells)))
+    return Matrix(workloads, tuple(rows), runs)
 
 
 def _cell(cases: Sequence[Case], past: Past, notes: Notes, policy: RepeatPolicy) -> MatrixCell:

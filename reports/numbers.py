@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 NARROW_SPACE = "\u202f"
 MINUS = "\u2212"
 DASH = "\u2013"
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def significant(value: float) -> str:
@@ -83,3 +84,22 @@ def iso(unix_s: float) -> str:
 def plural(count: int, noun: str) -> str:
     """ "1 case", "2 cases"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def clock(unix_s: float) -> str:
+    """The time of day, "05:52 UTC"."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%H:%M UTC")
+
+
+def day(night: str) -> str:
+    """An ISO date in words, "21 Nov"; what is none stays as it is."""
+    try:
+        found = date.fromisoformat(night)
+    except ValueError:
+        return night
+    return f"{found.day} {_MONTHS[found.month - 1]}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reports.compression import CompressionRow
 from reports.matrix import Matrix
+from reports.night_views import Changed, NightHead
 from reports.picks import PickTable
 from reports.plots import Packed
 from reports.previous import PreviousView
@@ -56,6 +57,8 @@ class TierPage:
     notice: str
     targets: tuple[TargetHead, ...]
     verdict_tally: tuple[Tally, ...]
+    apart: str
+    changed: Changed | None
     status_tally: tuple[Tally, ...]
     verdicts: tuple[VerdictRow, ...]
     picks: tuple[PickTable, ...]
@@ -81,28 +84,33 @@ class TierPage:
 
 @dataclass(frozen=True, slots=True)
 class TierRow:
-    """A tier on the index: `href` of its file; `counts` are measured, failed, refused, skipped, unfinished."""
+    """A tier on the index: `href` of its file; `counts` are measured, failed, refused, skipped, unfinished; `changes`
+    over the nights by state."""
 
     name: str
     title: str
     href: str
     targets: tuple[TargetHead, ...]
     verdicts: tuple[Tally, ...]
+    changes: tuple[Tally, ...]
     counts: tuple[int, ...]
     devices: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run on the index; `shown`: this report is about it."""
+    """A run on the index; `shown`: this report is about it; `anchor`: id of its row."""
 
     run: RunFacts
     counts: tuple[int, ...]
     shown: bool
+    anchor: str
 
 
 @dataclass(frozen=True, slots=True)
 class IndexPage:
+    """`night` is the newest night, None where the lab has none."""
+
     headline: str
     tone: str
     run: RunFacts
@@ -111,3 +119,4 @@ class IndexPage:
     tiers: tuple[TierRow, ...]
     devices: tuple[DeviceRow, ...]
     history: tuple[RunRow, ...]
+    night: NightHead | None = None

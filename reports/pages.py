@@ -17,16 +17,18 @@ from harness.model import (
 from reports import failures, rows
 from reports.case_view import case_view, drawn_keys
 from reports.cases import STATUS_WORDS, Case, Notes, aggregate, case_name, count_statuses, gather, metric_head, natural
+from reports.changes import change_marks, changed
 from reports.compression import compression_rows
-from reports.inputs import DeviceInput, Past, Repetition, RunInput, Telemetry
+from reports.inputs import DeviceInput, NightInput, Past, Repetition, RunInput, Telemetry
 from reports.matrix import matrix
+from reports.nights import phones_of
 from reports.numbers import duration, iso, moment, plural, significant
 from reports.page_views import MadeRow, RunFacts, TierPage
 from reports.picks import pick_tables
 from reports.previous import previous_view
 from reports.published import published_rows
 from reports.samples import page_samples
-from reports.verdicts import target_heads, verdict_rows, verdict_tally
+from reports.verdicts import apart_note, target_heads, verdict_rows, verdict_tally
 from reports.views import DeviceRow, MetricTable, MetricTableRow, Named, Tally
 
 NOTHING_BEFORE = Past()
@@ -76,9 +78,17 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 def tier_page(
-    run: RunInput, tier: str, telemetry: Telemetry, generated_at: float, past: Past = NOTHING_BEFORE
+    run: RunInput,
+    tier: str,
+    telemetry: Telemetry,
+    generated_at: float,
+    past: Past = NOTHING_BEFORE,
+    nights: NightInput | None = None,
 ) -> TierPage:
-    """Everything the file of one tier shows. A tier the run does not know has no targets."""
+    """Everything the file of one tier shows. A tier the run does not know has no targets.
+
+    Args: nights: of the lab; None: it has none.
+    """
     entry = run.record.tiers.get(tier) or Tier(title=tier)
     targets = entry.targets
     cases = gather(run, tier)
@@ -88,7 +98,7 @@ def tier_page(
     verdicts = verdict_rows(cases, targets, notes, policy)
     tables = tuple(_metric_table(*table, shown, notes) for table in _TABLES)
     picks = pick_tables(shown, verdicts, notes, policy)
-    table = matrix(shown, past, notes, policy)
+    table = matrix(shown, past, notes, policy, change_marks(nights, tier))
     previous = previous_view(run.record, shown, past, notes, policy)
     compression = compression_rows(shown, notes, policy)
     drawn = drawn_keys(shown, MOST_TIMELINES)
@@ -102,6 +112,8 @@ def tier_page(
         notice=notice(case.planned.kind for case in cases),
         targets=target_heads(targets),
         verdict_tally=verdict_tally(verdicts),
+        apart=apart_note(verdicts),
+        changed=changed(nights, tier, phones_of(run, nights.fleet)) if nights else None,
         status_tally=_status_tally(one for case in cases for one in case.repetitions),
         verdicts=verdicts,
         picks=picks,

@@ -9,7 +9,7 @@ from harness.analysis.pareto import Candidate, Lead, Standing, standings
 from harness.analysis.repeats import RepeatPolicy
 from harness.model import METRICS, TARGET_METRICS, Measured, TargetVerdict
 from reports.cases import Case, Notes, measured_cell, median_reading, metric_head, why_absent
-from reports.numbers import plural, significant
+from reports.numbers import listed, plural, significant
 from reports.verdicts import WORDS
 from reports.views import MetricCell, MetricHead, Tally, VerdictRow
 
@@ -55,13 +55,14 @@ class PickTable:
 def pick_tables(
     cases: Sequence[Case], verdicts: Sequence[VerdictRow], notes: Notes, policy: RepeatPolicy
 ) -> tuple[PickTable, ...]:
-    """A table per kind of workload and of device: what was measured on no phone is never set against a phone.
+    """A table per kind of workload and of device: what was measured on no phone is never set against a phone, and
+    what is kept apart is not picked from.
 
     Args: verdicts: of `cases`, in the same order.
     """
     groups: dict[tuple[str, str], list[tuple[Case, VerdictRow]]] = {}
     for case, verdict in zip(cases, verdicts, strict=True):
-        if case.measured:
+        if case.measured and not case.apart:
             groups.setdefault((case.planned.workload.kind.value, case.device.mark), []).append((case, verdict))
     return tuple(
         _table(kind, mark, members, notes, policy)
@@ -88,7 +89,7 @@ def _table(
         heads=tuple(metric_head(METRICS[name]) for name in PICK_METRICS),
         rows=tuple(_row(key, by_key[key], values[key], _why(standing[key], len(by_key)), notes) for key in picked),
         others=tuple(
-            f"Not {names[key]}: beaten by {_listed(one.beaten_by)}." for key, one in standing.items() if not one.picked
+            f"Not {names[key]}: beaten by {listed(one.beaten_by)}." for key, one in standing.items() if not one.picked
         ),
     )
 
@@ -147,10 +148,10 @@ def _why(one: Standing, candidates: int) -> str:
         return "It shares no phone, workload and figure with another, so nothing can be compared."
     if one.best:
         words = [f"{'highest' if METRICS[name].better == 'higher' else 'lowest'} {_word(name)}" for name in one.best]
-        text = _listed(words)
+        text = listed(words)
         return f"{text[:1].upper()}{text[1:]} of {one.compared + 1} that can be compared."
     if one.leads:
-        return f"Lowest in nothing, but {_listed([_lead(lead) for lead in one.leads])}."
+        return f"Lowest in nothing, but {listed([_lead(lead) for lead in one.leads])}."
     return "No other is better in one figure and worse in none."
 
 
@@ -161,8 +162,3 @@ def _lead(lead: Lead) -> str:
 
 def _word(metric: str) -> str:
     return _WORDS.get(metric, METRICS[metric].title.lower())
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)

@@ -81,6 +81,7 @@ def previous_view(
     )
     names = {_match(case.planned): case_name(case) for case in cases}
     matched = [(names[_match(case.planned)], case) for case in found.cases]
+    devices = {case.planned.device_id: case.device for case in cases}
     return PreviousView(
         run=past.previous.id,
         absent="",
@@ -94,8 +95,8 @@ def previous_view(
             for metric in case.metrics
             if metric.name not in HEADLINES and metric.found.decision in _SHOWN
         ),
-        only_before=tuple(_one_sided(planned) for planned in found.only_first),
-        only_now=tuple(_one_sided(planned) for planned in found.only_second),
+        only_before=tuple(_one_sided(planned, devices) for planned in found.only_first),
+        only_now=tuple(_one_sided(planned, devices) for planned in found.only_second),
     )
 
 
@@ -148,6 +149,7 @@ def _cell(found: Comparison, metric: str, notes: Notes) -> VerdictCell:
     )
 
 
-def _one_sided(planned: PlannedCase) -> OneSided:
-    device = DeviceName(planned.device_id, "", NOT_A_PHONE.get(planned.kind, ""))
+def _one_sided(planned: PlannedCase, devices: Mapping[str, DeviceName]) -> OneSided:
+    known = devices.get(planned.device_id)
+    device = known or DeviceName(planned.device_id, "", NOT_A_PHONE.get(planned.kind, ""))
     return OneSided(device, f"{planned.model.id}, {planned.workload_id}, {planned.runner.id}")

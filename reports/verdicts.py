@@ -41,12 +41,20 @@ def unit_of(target: str) -> str:
     return METRICS[metric].unit if metric else ""
 
 
+def target_title(target: str) -> str:
+    return _TITLES.get(target, target)
+
+
+def limit_words(target: str, limit: float, unit: str) -> str:
+    """ "≤ 50 ms"."""
+    return f"{'≥' if target.endswith('_min') else '≤'} {significant(limit)} {unit}".strip()
+
+
 def target_heads(targets: Targets) -> tuple[TargetHead, ...]:
-    heads: list[TargetHead] = []
-    for name, limit in limits_of(targets).items():
-        sign = "≥" if name.endswith("_min") else "≤"
-        heads.append(TargetHead(name, _TITLES.get(name, name), f"{sign} {significant(limit)} {unit_of(name)}".strip()))
-    return tuple(heads)
+    return tuple(
+        TargetHead(name, target_title(name), limit_words(name, limit, unit_of(name)))
+        for name, limit in limits_of(targets).items()
+    )
 
 
 def verdict_rows(
@@ -61,7 +69,8 @@ def verdict_row(case: Case, targets: Targets, notes: Notes, policy: RepeatPolicy
     limits = limits_of(targets)
     cells = tuple(_cell(name, limit, judged[name], notes) for name, limit in limits.items())
     measured, planned = len(case.measured), len(case.repetitions)
-    return VerdictRow(case_name(case), overall(case, judged, notes, policy), cells, f"{measured} of {planned}")
+    measured_of = f"{measured} of {planned}"
+    return VerdictRow(case_name(case), overall(case, judged, notes, policy), cells, measured_of, case.apart)
 
 
 def overall(case: Case, judged: Mapping[str, VerdictInfo], notes: Notes, policy: RepeatPolicy = FIXED) -> VerdictCell:
@@ -140,8 +149,20 @@ def gauge(limit: float, value: float, interval: tuple[float, float] | None) -> G
 
 
 def verdict_tally(rows: Sequence[VerdictRow]) -> tuple[Tally, ...]:
-    """How many cases pass, fail, are open or not measured."""
+    """How many cases pass, fail, are open or not measured; those that are kept apart are in none of them."""
     counts = dict.fromkeys(WORDS, 0)
-    for row in rows:
+    for row in rows_that_count(rows):
         counts[TargetVerdict(row.overall.verdict)] += 1
     return tuple(Tally(WORDS[verdict], count, verdict.value) for verdict, count in counts.items())
+
+
+def rows_that_count(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    return [row for row in rows if not row.apart]
+
+
+def apart_note(rows: Sequence[VerdictRow]) -> str:
+    """How many cases the tally leaves out, "" for none."""
+    count = len(rows) - len(rows_that_count(rows))
+    if not count:
+        return ""
+    return f"{plural(count, 'case')} of phones that are kept apart, or of reference builds, not counted."

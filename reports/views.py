@@ -19,11 +19,18 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class DeviceName:
-    """How a device is shown everywhere. `mark` ("virtual phone", "not a phone") is "" for a real phone."""
+    """How a device is shown everywhere. `mark` ("virtual phone", "not a phone") is "" for a real phone, `apart` says
+    why its results do not count ("kept apart: REASON"), "" where they do."""
 
     id: str
     model: str
     mark: str
+    apart: str = ""
+
+    @property
+    def marks(self) -> str:
+        """Both in one line, "" for a real phone whose results count."""
+        return ", ".join(text for text in (self.mark, self.apart) if text)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -95,10 +102,13 @@ class CaseName:
 
 @dataclass(frozen=True, slots=True)
 class VerdictRow:
+    """`apart` says why the case does not count, "" where it does."""
+
     case: CaseName
     overall: VerdictCell
     cells: tuple[VerdictCell, ...]
     repetitions: str
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,22 @@
     if (link && link.getAttribute("href") === location.hash) follow();
   });
 
+  // A page stays open for days: an old night turns red when it is read, not only when it was written.
+  const night = document.querySelector("[data-ended]");
+  const age = () => {
+    const seconds = Date.now() / 1000 - night.dataset.ended, hours = Math.floor(seconds / 3600);
+    if (!(seconds > night.dataset.stale)) return;
+    night.classList.remove("good", "warn");
+    night.classList.add("bad");
+    night.querySelector(".age").textContent = hours < 72 ? hours + " h" : Math.floor(hours / 24) + " days";
+    night.querySelector(".old").hidden = false;
+  };
+  if (night) {
+    age();
+    setInterval(age, 60000);
+    addEventListener("visibilitychange", age);
+  }
+
   // The reason of what was not measured, under the pointer too; written once in the file, not beside every link.
   addEventListener("pointerover", (event) => {
     const link = event.target.closest("a.absent");

@@ -15,7 +15,8 @@ import pytest
 
 import reports
 from harness.cache import cache_dir
-from tests.unit.reports.sample import START, past_of, run_input
+from tests.unit.reports.night_sample import ENDED, kept_apart, night_input
+from tests.unit.reports.sample import HOSTILE, START, past_of, run_input
 
 FLAGS = (
     "--headless=new",
@@ -67,6 +68,20 @@ class Browser:
     def complaints(self) -> list[str]:
         """What the console said since the page was opened; violations of the policy are among it."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+def violations(browser: Browser, axe: str) -> list[list[Any]]:
+    """What axe-core finds wrong with the page that is open, by the rules of WCAG 2.2 AA. Args: axe: its source."""
+    browser.ask(axe)
+    browser.driver.set_script_timeout(120)
+    found: list[list[Any]] = browser.driver.execute_async_script(
+        """const done = arguments[arguments.length - 1];
+           const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
+           axe.run(document, {runOnly: rules, resultTypes: ['violations'], selectors: false})
+              .then(result => done(result.violations.map(v => [v.id, v.nodes.slice(0, 3).map(n => n.html)])))
+              .catch(error => done([['axe', String(error)]]));"""
+    )
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +136,30 @@ def compact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with names of models, devices and labs that try to break out."""
     return _written(tmp_path_factory.mktemp("hostile"), hostile=True)
+
+
+@pytest.fixture(scope="session")
+def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of a lab with a month of nights and a phone that is kept apart."""
+    return _of_nights(tmp_path_factory.mktemp("nightly"))
+
+
+@pytest.fixture(scope="session")
+def hostile_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with builds, models, reasons and authors whose names try to break out."""
+    return _of_nights(tmp_path_factory.mktemp("hostile-nights"), HOSTILE)
+
+
+def _of_nights(folder: Path, word: str = "") -> Path:
+    run, samples = run_input(hostile=bool(word), repeats=2)
+    run = kept_apart(run, "bench-host" if word else "s24-ultra-a", word or "drifts")
+    pasts = {tier: past_of(run, tier) for tier in ("flagship", "budget")}
+    files = reports.render(
+        run, samples, generated_at=ENDED, history=[run.record], pasts=pasts, nights=night_input(word)
+    )
+    for name, text in files.items():
+        (folder / name).write_text(text, "utf-8")
+    return folder
 
 
 @pytest.fixture(scope="session")

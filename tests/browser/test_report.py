@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reports import picture
-from tests.browser.conftest import Browser
+from tests.browser.conftest import Browser, violations
 from tests.unit.reports.sample import HOSTILE
 
 PAGES = ("flagship.html", "budget.html", "index.html")
@@ -324,16 +324,7 @@ def test_accessible(browser: Browser, compact: Path, axe: str, page: str, width:
     browser.ask("document.querySelectorAll('#failures details').forEach(box => box.open = true)")
     if browser.ask("const one = document.querySelector('.case[open] .drill button'); one?.click(); return !!one"):
         browser.until("return !!document.querySelector('.samples canvas')")
-    browser.ask(axe)
-    browser.driver.set_script_timeout(120)
-    found = browser.driver.execute_async_script(
-        """const done = arguments[arguments.length - 1];
-           const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
-           axe.run(document, {runOnly: rules, resultTypes: ['violations'], selectors: false})
-              .then(result => done(result.violations.map(v => [v.id, v.nodes.slice(0, 3).map(n => n.html)])))
-              .catch(error => done([['axe', String(error)]]));"""
-    )
-    assert found == []
+    assert violations(browser, axe) == []
 
 
 def test_the_picture_for_the_readme_is_one_screen_of_the_report(browser: Browser, report: Path, tmp_path: Path) -> None:
