@@ -44,6 +44,16 @@ def first_suspicion(rows: list[NightValue]) -> str:
     return table.nights[scan(table).suspicions[0].night]
 
 
+def test_a_suspicion_that_waits_for_pairs_is_told_with_its_intervals() -> None:
+    rows = series(60, step(25, 0.1))
+    for found in (judge(SERIES, rows), judge(SERIES, rows, [ack(59)])):
+        assert found.step is not None
+        assert found.step.low < found.step.delta < found.step.high
+        assert found.step.earliest <= found.since <= found.step.latest
+        assert night_of(int(found.good_build[5:]) + 1) == found.step.earliest
+        assert found.pair_build == build_of(59)
+
+
 def ack(night: int) -> Ack:
     return Ack(SERIES, night_of(night), "ann", "larger cache on purpose")
 
