@@ -251,7 +251,7 @@ def _suspect(
     place, delta = locate(line.offsets, line.first)
     start = line.there[place]
     night = table.nights[start]
-    phones = ~np.isnan(table.level[:, start:]).all(axis=1) & known.known
+    phones = ~np.isnan(table.level[:, start : at + 1]).all(axis=1) & known.known
     own.base = [column for column in own.base + own.pending if column < start]
     own.pending = list(range(start, at + 1))
     return Suspicion(
