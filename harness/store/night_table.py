@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,7 +11,9 @@ from sqlalchemy.engine import Connection
 
 from harness import leases as rules
 from harness.errors import StoreError
-from harness.model import Ack, Baseline, NightRecord, NightSummary, RunStatus, SeriesId
+from harness.model import Ack, Baseline, NightRecord, NightRole, NightSummary, RunStatus, SeriesId
+from harness.store import night_figures
+from harness.store.night_figures import NightFigure
 from harness.store.rows import Row, clean
 from harness.store.schema import acks, baselines, nights
 
@@ -69,6 +71,27 @@ class Nights:
             query = query.where(nights.c.lab == lab)
         with self._read() as connection:
             return tuple(_record(row) for row in connection.execute(query).mappings())
+
+    # --- what was measured --------------------------------------------------------------------------------------------
+
+    def figures(
+        self,
+        lab: str,
+        metrics: Sequence[str],
+        roles: Collection[NightRole] = (NightRole.MEASURE,),
+        *,
+        upto: str | None = None,
+        models: Collection[str] | None = None,
+    ) -> Iterator[NightFigure]:
+        """Every measured repetition of the runs of the nights: by night, then by start of the run, then as planned.
+        All come from one consistent view of the database, in batches: years are read in little memory.
+
+        Args:
+            metrics: names of those that are wanted. roles: of the runs.
+            upto: the last night; None: the newest. models: ids that it is limited to; None: all.
+        """
+        with self._read() as connection:
+            yield from night_figures.figures(connection, lab, metrics, roles, upto=upto, models=models)
 
     # --- what people said ---------------------------------------------------------------------------------------------
 

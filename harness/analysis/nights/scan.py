@@ -18,16 +18,16 @@ What only one of several phones shows is a matter of that phone: it is named, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from harness.analysis.nights.cusum import Cusum
-from harness.analysis.nights.epochs import Ints, Panel
+from harness.analysis.nights.epochs import Floats, Ints, Panel
 from harness.analysis.nights.pairs import PAIRS, decide
 from harness.analysis.nights.pool import WINDOW, Baseline, NightScore, baseline, night_offset, night_score
-from harness.analysis.nights.steps import split
+from harness.analysis.nights.steps import locate, split
 from harness.model import Ack, ChangeState, LevelStep, PairOutcome, PairResult, PairSet
 
 BACK = 4
@@ -39,9 +39,33 @@ TOLD = 7
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """What a step is dated on. Args: offset: of each column, None where it has none. begin: column with which the
+    excursion begins."""
+
+    offset: Mapping[int, float | None]
+    begin: int
+
+    @property
+    def there(self) -> list[int]:
+        """The columns with an offset."""
+        return [column for column, offset in self.offset.items() if offset is not None]
+
+    @property
+    def first(self) -> int:
+        """Place among those before which the step does not lie."""
+        return sum(column < self.begin for column in self.there) - BEFORE
+
+    @property
+    def offsets(self) -> Floats:
+        return np.array([offset for offset in self.offset.values() if offset is not None])
+
+
+@dataclass(frozen=True, slots=True)
 class Suspicion:
     """Args: night: its column. side: +1 worse, -1 better. good, bad: the builds that are paired. phones: that were
-    there. result: of the pairs so far. decided: column of the night that decided, None while open."""
+    there. result: of the pairs so far. decided: column of the night that decided, None while open. rough: what the
+    intervals of `step`, and with them `good`, are still to be worked out of (`_finished`); None once they are."""
 
     night: int
     side: int
@@ -53,6 +77,7 @@ class Suspicion:
     base: tuple[int, ...] = field(repr=False)
     result: PairResult | None = None
     decided: int | None = None
+    rough: Line | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -140,9 +165,11 @@ def scan(table: Panel, acks: Sequence[Ack] = (), pairs: Sequence[PairSet] = (), 
         if own.opened and _back(table, own, own.opened, at):
             _over(own, at)
         while waiting and waiting[0].night <= night:
-            _acknowledge(own, waiting.pop(0), at)
+            _acknowledge(table, own, waiting.pop(0), at)
     if waiting and own.change:
-        _acknowledge(own, waiting[-1], len(table.nights) - 1)
+        _acknowledge(table, own, waiting[-1], len(table.nights) - 1)
+    if own.suspicion:
+        own.suspicion = _finished(table, own.suspicion)
     return own
 
 
@@ -183,7 +210,7 @@ def _watch(table: Panel, own: Scan, at: int, score: NightScore | None) -> None:
     side, lone = own.cusum.side, own.cusum.lone()
     if side:
         assert own.known is not None
-        own.suspicion = _suspect(table, own, own.known, at, side)
+        own.suspicion = _finished(table, _suspect(table, own, own.known, at, side))
         own.suspicions.append(own.suspicion)
         own.say(ChangeState.STEADY, None)
     elif lone:
@@ -204,53 +231,64 @@ def _set_aside(table: Panel, own: Scan, row: int, since: int, at: int) -> None:
 def _date_again(table: Panel, own: Scan, one: Suspicion, at: int) -> None:
     """While no pairs were run, each further night dates the step better, and tonight's build is the one to pair."""
     base, pending = own.base, own.pending
-    again = _suspect(table, own, one.known, at, one.side)
+    again = _suspect(table, own, one.known, at, one.side, one.rough.offset if one.rough else None)
     if again.step.delta * one.side > 0:
         own.suspicion = replace(again, night=one.night)
     else:
         own.base, own.pending = base, pending
 
 
-def _suspect(table: Panel, own: Scan, known: Baseline, at: int, side: int) -> Suspicion:
-    """Date the step, and take the nights from it on out of the baseline."""
-    columns = sorted(own.base[-WINDOW:] + own.pending)
-    scores = [(column, _offset(table, own, known, column)) for column in columns]
-    there = [column for column, offset in scores if offset is not None]
-    offsets = np.array([offset for _, offset in scores if offset is not None])
-    first = sum(column < own.pending[0] for column in there) - BEFORE
-    found = split(offsets, first)
-    start = there[found.at]
-    step = LevelStep(
-        table.nights[start],
-        start,
-        found.delta,
-        found.low,
-        found.high,
-        table.nights[there[found.earliest]],
-        table.nights[there[found.latest]],
-    )
-    surely_good = there[found.earliest] - 1
-    phones = ~np.isnan(table.level[:, there[found.at] :]).all(axis=1) & known.known
+def _suspect(
+    table: Panel, own: Scan, known: Baseline, at: int, side: int, earlier: Mapping[int, float | None] | None = None
+) -> Suspicion:
+    """Date the step roughly, and take the nights from it on out of the baseline. Args: earlier: offsets by column."""
+    known_offsets = earlier or {}
+    offset = {
+        column: known_offsets[column] if column in known_offsets else _offset(table, own, known, column)
+        for column in sorted(own.base[-WINDOW:] + own.pending)
+    }
+    line = Line(offset, own.pending[0])
+    place, delta = locate(line.offsets, line.first)
+    start = line.there[place]
+    night = table.nights[start]
+    phones = ~np.isnan(table.level[:, start : at + 1]).all(axis=1) & known.known
     own.base = [column for column in own.base + own.pending if column < start]
     own.pending = list(range(start, at + 1))
     return Suspicion(
         at,
         side,
-        step,
-        table.builds[max(surely_good, 0)],
+        LevelStep(night, start, delta, delta, delta, night, night),
+        "",
         table.builds[at],
         tuple(phone for phone, there_now in zip(table.phones, phones, strict=True) if there_now),
         known,
         tuple(own.base),
+        rough=line,
     )
+
+
+def _finished(table: Panel, one: Suspicion) -> Suspicion:
+    """With the intervals of the step and the good build. They are drawn a hundred times, and a suspicion without pairs
+    is dated every night: only what is told or paired gets them."""
+    if one.rough is None:
+        return one
+    found, there = split(one.rough.offsets, one.rough.first), one.rough.there
+    earliest, latest = there[found.earliest], there[found.latest]
+    step = replace(
+        one.step, low=found.low, high=found.high, earliest=table.nights[earliest], latest=table.nights[latest]
+    )
+    return replace(one, step=step, good=table.builds[max(earliest - 1, 0)], rough=None)
 
 
 def _ask_pairs(table: Panel, own: Scan, sets: Sequence[PairSet], at: int, wanted: int) -> None:
     """What the pairs of the open suspicion say by now."""
-    one = own.suspicion
-    assert one is not None
-    first, last = table.nights[one.night], table.nights[at]
-    chosen = [each for each in sets if first <= each.night <= last and (each.good, each.bad) == (one.good, one.bad)]
+    assert own.suspicion is not None
+    first, last = table.nights[own.suspicion.night], table.nights[at]
+    run = [each for each in sets if first <= each.night <= last]
+    if not run:
+        return
+    one = own.suspicion = _finished(table, own.suspicion)
+    chosen = [each for each in run if (each.good, each.bad) == (one.good, one.bad)]
     result = decide(chosen, one.side, phones=one.phones, nights=at - one.night + 1, wanted=wanted)
     if result.outcome is PairOutcome.UNDECIDED:
         if result.pairs:
@@ -293,9 +331,9 @@ def _over(own: Scan, at: int) -> None:
     own.say(ChangeState.STEADY, None)
 
 
-def _acknowledge(own: Scan, ack: Ack, at: int) -> None:
+def _acknowledge(table: Panel, own: Scan, ack: Ack, at: int) -> None:
     """The baseline begins anew at the step that a person knows of."""
-    change = own.change
+    change = _finished(table, own.change) if own.change else None
     own.anew(range(change.step.index if change else at, at + 1))
     own.opened = own.suspicion = None
     own.ack = ack

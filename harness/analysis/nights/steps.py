@@ -11,6 +11,7 @@ Analysis 29 (2008).
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,19 +45,37 @@ def split(offsets: Floats, first: int = 1) -> Split:
         offsets: two or more, without NaN.
         first: earliest place that is thought of, 1 at least.
     """
-    first = min(max(1, first), len(offsets) - 1)
-    at, delta = (found[0] for found in _splits(offsets[None, :], first))
-    drawn_at, drawn_delta = _splits(_drawn(offsets, int(at)), first)
+    at, delta = locate(offsets, first)
+    drawn_at, drawn_delta = _splits(_drawn(offsets, at), _first(offsets, first))
     early, late = np.quantile(drawn_at, (0.025, 0.975), method="closest_observation")
     low, high = np.quantile(drawn_delta, (0.025, 0.975))
-    return Split(
-        int(at),
-        min(int(early), int(at)),
-        max(int(late), int(at)),
-        float(delta),
-        min(float(low), float(delta)),
-        max(float(high), float(delta)),
-    )
+    return Split(at, min(int(early), at), max(int(late), at), delta, min(float(low), delta), max(float(high), delta))
+
+
+def locate(offsets: Floats, first: int = 1) -> tuple[int, float]:
+    """`at` and `delta` of `split`, without the intervals, which take a hundred times as long."""
+    places = range(_first(offsets, first), len(offsets))
+    before, after = _running_medians(offsets), _running_medians(offsets[::-1])[::-1]
+    cost = [
+        float(np.abs(offsets[:at] - before[at - 1]).sum() + np.abs(offsets[at:] - after[at]).sum()) for at in places
+    ]
+    at = places[int(np.argmin(cost))]
+    return at, after[at] - before[at - 1]
+
+
+def _first(offsets: Floats, first: int) -> int:
+    """Such that both sides have a value."""
+    return min(max(1, first), len(offsets) - 1)
+
+
+def _running_medians(values: Floats) -> list[float]:
+    """Of the first value, of the first two, and so on."""
+    ordered: list[float] = []
+    medians: list[float] = []
+    for count, value in enumerate(values.tolist(), start=1):
+        insort(ordered, value)
+        medians.append((ordered[(count - 1) // 2] + ordered[count // 2]) / 2)
+    return medians
 
 
 def _drawn(offsets: Floats, at: int) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.nights import drift_of
-from harness.analysis.nights.steps import split
+from harness.analysis.nights.steps import locate, split
 from tests.unit.analysis.nights import RATE, SERIES, night_of, series
 
 
@@ -73,6 +73,20 @@ def test_step_is_not_moved_by_one_wild_night() -> None:
     line[40] = 1.0
     assert split(line, 35).at == 44
     assert split(-line, 35).delta == pytest.approx(-split(line, 35).delta)
+
+
+def test_a_split_leaves_the_least_deviations_from_the_two_medians() -> None:
+    source = np.random.default_rng(8)
+    for length in (2, 3, 10, 61):
+        line = source.standard_normal(length)
+
+        def left(at: int, line: np.ndarray = line) -> float:
+            return sum(float(np.abs(side - np.median(side)).sum()) for side in (line[:at], line[at:]))
+
+        at, delta = locate(line)
+        assert left(at) == pytest.approx(min(map(left, range(1, length))))
+        assert delta == pytest.approx(np.median(line[at:]) - np.median(line[:at]))
+        assert (split(line).at, split(line).delta) == (at, delta)
 
 
 def test_shortest_lines_have_a_split() -> None:

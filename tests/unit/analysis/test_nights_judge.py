@@ -44,6 +44,30 @@ def first_suspicion(rows: list[NightValue]) -> str:
     return table.nights[scan(table).suspicions[0].night]
 
 
+def test_a_suspicion_that_waits_for_pairs_is_told_with_its_intervals() -> None:
+    rows = series(60, step(25, 0.1))
+    for found in (judge(SERIES, rows), judge(SERIES, rows, [ack(59)])):
+        assert found.step is not None
+        assert found.step.low < found.step.delta < found.step.high
+        assert found.step.earliest <= found.since <= found.step.latest
+        assert night_of(int(found.good_build[5:]) + 1) == found.step.earliest
+        assert found.pair_build == build_of(59)
+
+
+def test_a_phone_that_comes_back_later_changes_nothing_of_what_was_decided_without_it() -> None:
+    rows = series(40, step(25, 0.1))
+    night = first_suspicion(rows)
+    rows = without(rows, lambda row: row.identity == "serial3" and night_of(25) <= row.night <= night)
+    assert first_suspicion(rows) == night
+    early = [row for row in rows if row.night <= night]
+    suspect = judge(SERIES, early)
+    run = pairs(night, suspect.good_build, suspect.pair_build, 0.1, phones=[0, 1, 2, 4, 5, 6, 7])
+    assert judge(SERIES, early, pairs=run).state is ChangeState.REGRESSION
+    later = [row for row in rows if row.night <= night_of(int(suspect.pair_build[5:]) + 1)]
+    assert {row.identity for row in later if row.night > night} >= {"serial3"}
+    assert judge(SERIES, later, pairs=run).state is ChangeState.REGRESSION
+
+
 def ack(night: int) -> Ack:
     return Ack(SERIES, night_of(night), "ann", "larger cache on purpose")
 
