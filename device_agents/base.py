@@ -243,8 +243,9 @@ class Jobs(Protocol):
 class Telemetry(Protocol):
     def snapshot(self, *, limit_s: float) -> Mapping[str, Reading]:
         """battery_level_pct, battery_temperature_c, battery_status, battery_current_a, thermal_status,
-        skin_temperature_c, cpu_temperature_c, memory_available_mb, power_state_external (1 or 0): each read, or
-        unavailable with the reason."""
+        skin_temperature_c, cpu_temperature_c, memory_available_mb, power_state_external (1 or 0); and how worn the
+        battery is: battery_health (BatteryManager code), cycle_count, charge_full_mah, charge_full_design_mah. Each
+        read, or unavailable with the reason."""
 
     def design_capacity(self, *, limit_s: float) -> Reading:
         """Of the battery when it was new, mAh; unavailable with the reason."""

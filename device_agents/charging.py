@@ -81,15 +81,23 @@ class HubCharging:
         read_power: asks the phone.
         run: runs uhubctl; None: the one that is installed.
         notice_s: how long the phone may take to notice.
+        held_pct: the port is switched off to hold the charge of its phone, which stands at so many percent.
     """
 
     def __init__(
-        self, port: UsbPort, read_power: ReadPower, *, run: power.Run | None = None, notice_s: float = NOTICE_S
+        self,
+        port: UsbPort,
+        read_power: ReadPower,
+        *,
+        run: power.Run | None = None,
+        notice_s: float = NOTICE_S,
+        held_pct: float | None = None,
     ) -> None:
         self._port = port
         self._read = read_power
         self._run = run
         self._notice_s = notice_s
+        self._held_pct = held_pct
 
     def impossible(self) -> str:
         return power.switchable(self._port, self._run)
@@ -97,7 +105,7 @@ class HubCharging:
     def off(self, *, limit_s: float, away_s: float = AWAY_S) -> PowerCut:
         deadline = time.monotonic() + limit_s
         try:
-            power.switch(self._port, False, limit_s=limit_s, off_s=away_s, run=self._run)
+            power.switch(self._port, False, limit_s=limit_s, off_s=away_s, held_pct=self._held_pct, run=self._run)
             return self._await_off(min(deadline, time.monotonic() + self._notice_s))
         except BaseException:
             # Also after an interrupt: a phone without power is found empty in the morning.

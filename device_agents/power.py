@@ -68,20 +68,28 @@ def switchable(port: UsbPort, run: Run | None = None) -> str:
     return ""
 
 
-def switch(port: UsbPort, on: bool, *, limit_s: float, off_s: float = OFF_S, run: Run | None = None) -> None:
+def switch(
+    port: UsbPort,
+    on: bool,
+    *,
+    limit_s: float,
+    off_s: float = OFF_S,
+    held_pct: float | None = None,
+    run: Run | None = None,
+) -> None:
     """Switch the power of a port, and verify it by what the hub then says.
 
     That the hub says "off" does not prove that VBUS is off (some hubs only pretend): whether the phone noticed shows
     on the phone. What is off is written down (`ports_off`) until it is on again.
 
     Args:
-        off_s: how long it is meant to stay off.
+        off_s: how long it is meant to stay off. held_pct: it is off to hold its phone's charge, see PortOff.
 
     Raises:
         Permanent: uhubctl is absent or may not open the hub. Transient: the port did not change.
     """
     if not on:
-        ports_off.note(port, off_s=off_s + _LATE_S)
+        ports_off.note(port, off_s=off_s + _LATE_S, held_pct=held_pct)
         _switch(port, False, limit_s, run)
         return
     for left in reversed(range(_ON_TRIES)):

@@ -229,15 +229,3 @@ def base_provenance(run: Mapping[str, Any], case: PlannedCase, attempt: int) -> 
 def unmeasured(reason: str) -> Mapping[str, Reading]:
     """Every metric of the vocabulary, each unavailable for the same reason."""
     return {name: Unavailable(reason) for name in METRICS}
-
-
-def reading_json(reading: Reading) -> dict[str, Any]:
-    """A reading as JSON: {value, unit, source, resolution} or {unavailable}."""
-    if isinstance(reading, Unavailable):
-        return {"unavailable": reading.reason}
-    return {
-        "value": reading.value,
-        "unit": reading.unit,
-        "source": reading.source,
-        "resolution": reading.resolution,
-    }

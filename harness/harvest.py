@@ -17,11 +17,11 @@ from harness.analysis.appraisal import LONG, appraise
 from harness.analysis.memory_fit import aftermath
 from harness.analysis.metrics import case_metrics, run_window
 from harness.analysis.placement import PlacementVerdict, judge_placement, where_it_ran
-from harness.attempt import Attempt, reading_json
+from harness.attempt import Attempt
 from harness.death import classify_death
 from harness.energy_step import learn_gauge
 from harness.errors import ErrorClass, Permanent, Transient
-from harness.model import CaseResult, Measured, Reading, Step, Unavailable
+from harness.model import CaseResult, Measured, Reading, Step, Unavailable, reading_json
 
 LOG_TAIL_BYTES = 8_000
 

@@ -19,6 +19,12 @@ IDLE_LEAST = 3
 IDLE_FLOOR_C = 32.0
 """A cold night must not make the gate refuse a warm day: in a room of 25 °C no phone idles above it for long."""
 
+QUALIFICATION = "qualification"
+"""Kind of the record of a self-test."""
+
+USB_PORT = "usb_port"
+"""Kind of the record that holds the proof of a hub port; its key is "HUB:PORT", `proven` of its value true or false."""
+
 REST_S = 600.0
 """Without work a phone is near its idle after ten minutes."""
 
@@ -78,7 +84,7 @@ class PhoneMemory:
 
     def qualification(self) -> str:
         """When the phone last passed or failed `farm selftest`, in words."""
-        found = self._store.latest_device_record(self._identity, "qualification")
+        found = self._store.latest_device_record(self._identity, QUALIFICATION)
         if found is None:
             return "never qualified (farm selftest)"
         said = "passed" if found.value.get("ok") else "failed"

@@ -20,12 +20,12 @@ from harness.analysis.memory_fit import aftermath, predict, request_of
 from harness.analysis.power_state import power_state
 from harness.analysis.timebase import ClockReading, TimeBase, fit
 from harness.at_gate import pass_gates
-from harness.attempt import Attempt, Cancelled, Outcome, SessionContext, reading_json, unmeasured
+from harness.attempt import Attempt, Cancelled, Outcome, SessionContext, unmeasured
 from harness.death import classify_death
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.events import Activity
 from harness.harvest import figures
-from harness.model import Artifact, CaseResult, DeviceFacts, PlannedCase, Step, Unavailable
+from harness.model import Artifact, CaseResult, DeviceFacts, PlannedCase, Step, Unavailable, reading_json
 from harness.plan import Placement, placement
 from harness.tuning import record_key, setting_of
 from harness.waiting import through_outages, wait_for_end

@@ -1,4 +1,4 @@
-"""The state of a phone right now: battery, heat, memory."""
+"""The state of a phone right now: battery and its wear, heat, memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from device_agents.android.conditions import LastTicks, cpu_zones
 from device_agents.android.facts import sections
 from device_agents.android.telemetry import (
     parse_dumpsys_battery,
+    parse_power_supply,
     parse_proc_meminfo,
     parse_thermalservice,
+    parse_uevent,
+    wear_of,
 )
 from device_agents.posix.link import Link, LinkShell
 from harness.model import Measured, Reading, Unavailable
@@ -24,6 +27,17 @@ type= raw=
 read -r type < "$zone/type" && read -r raw < "$zone/temp"
 [ -z "$type" ] || echo "${zone##*/} $type $raw"
 done
+echo '@@ supply'
+for name in health cycle_count charge_full charge_full_design; do
+value= file="/sys/class/power_supply/battery/$name"
+read -r value < "$file"
+if [ -n "$value" ]; then echo "$name=$value"
+elif [ ! -e "$file" ]; then echo "$name absent"
+elif [ -r "$file" ]; then echo "$name empty"
+else echo "$name denied"
+fi
+done
+echo '@@ uevent'; cat /sys/class/power_supply/battery/uevent
 echo '@@ stat'; head -n 1 /proc/stat
 exit 0"""
 
@@ -40,6 +54,10 @@ _NAMES = (
     "cpu_temperature_c",
     "memory_available_mb",
     "power_state_external",
+    "battery_health",
+    "cycle_count",
+    "charge_full_mah",
+    "charge_full_design_mah",
 )
 
 
@@ -71,10 +89,13 @@ class AndroidTelemetry:
 def snapshot_of(output: bytes) -> dict[str, Reading]:
     """The readings in the output of the script; the hottest true CPU zone where the thermal service gives no CPU."""
     parts = sections(output)
+    battery = parse_dumpsys_battery(parts.get("battery", b""))
+    supply, uevent = parse_power_supply(parts.get("supply", b"")), parse_uevent(parts.get("uevent", b""))
     found: dict[str, Reading] = {
-        **parse_dumpsys_battery(parts.get("battery", b"")),
+        **battery,
         **parse_thermalservice(parts.get("thermal", b"")),
         **parse_proc_meminfo(parts.get("meminfo", b"")),
+        **wear_of(battery, supply, uevent),
     }
     if not isinstance(found["cpu_temperature_c"], Measured):
         zones = cpu_zones(parts.get("zones", b""))

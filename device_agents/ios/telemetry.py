@@ -27,8 +27,12 @@ _BATTERY = (
     "battery_status",
     "battery_current_a",
     "power_state_external",
+    "cycle_count",
+    "charge_full_mah",
+    "charge_full_design_mah",
 )
 _NO_SENSOR = Unavailable("iOS shows this temperature to no one")
+_NO_WORD = Unavailable("iOS has no word for it; charge cycles and capacity tell")
 _UNTOLD = {
     "battery_override": Unavailable("nothing on an iPhone can make up its battery"),
     "thermal_override": Unavailable("a thermal condition set by Xcode is not told; the app's thermal state shows it"),
@@ -110,6 +114,7 @@ class IosTelemetry:
         app = self._look.readings(limit_s=limit_s)
         return {
             **{name: battery[name] for name in _BATTERY},
+            "battery_health": _NO_WORD,
             "thermal_status": app["thermal_status"],
             "skin_temperature_c": _NO_SENSOR,
             "cpu_temperature_c": _NO_SENSOR,

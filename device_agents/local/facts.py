@@ -51,6 +51,10 @@ def host_snapshot() -> dict[str, Reading]:
         "battery_status": no_battery if battery is None else Unavailable("psutil gives no battery status"),
         "battery_current_a": no_battery if battery is None else Unavailable("psutil gives no current"),
         "battery_temperature_c": Unavailable("this machine shows no battery temperature"),
+        **dict.fromkeys(
+            ("battery_health", "cycle_count", "charge_full_mah", "charge_full_design_mah"),
+            Unavailable("this machine does not show how worn a battery is"),
+        ),
         "thermal_status": Unavailable("only Android has a thermal status"),
         "skin_temperature_c": Unavailable("this machine has no skin sensor"),
         "cpu_temperature_c": _cpu_temperature(),

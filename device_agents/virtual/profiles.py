@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from device_agents.virtual.errors import LabError
 
 FOLDER = Path(__file__).parent / "phones"
 Node = Literal["cpu", "gpu", "skin", "battery", "constant"]
+Health = Literal["Good", "Overheat", "Dead", "Over voltage", "Unspecified failure", "Cold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Battery:
     Args:
         design_mah: capacity when new; charge_full_mah: today's.
         cycles: charge cycles so far.
+        health: word of the kernel for it. counts_cycles: False: the gauge shows 0 cycles, as one that keeps no count.
         current: where the shell reads the current: "readable", "denied" or "absent".
         current_unit: of `current_now`: "uA" or "mA".
         charging_sign: sign of the current while charging.
@@ -129,6 +131,8 @@ class Battery:
     current_noise_ua: float = 0.0
     voltage_noise_uv: float = 0.0
     counter_unit: Literal["uAh", "mAh", "none"] = "uAh"
+    health: Health = "Good"
+    counts_cycles: bool = True
     uevent_extra: tuple[str, ...] = ()
 
 
@@ -215,6 +219,13 @@ class Profile:
 
 
 _ADAPTER: TypeAdapter[Profile] = TypeAdapter(Profile)
+
+
+def with_bad_battery(profile: Profile) -> Profile:
+    """The same phone after years at full charge: half of its capacity is gone, and the battery says that it is dead."""
+    battery = profile.battery
+    spent = replace(battery, charge_full_mah=round(battery.design_mah * 0.52), cycles=1180, health="Dead")
+    return replace(profile, battery=spent)
 
 
 def names() -> tuple[str, ...]:

@@ -146,12 +146,12 @@ def write_fixed(
     denied = _denied(profile)
     fixed = {
         "type": "Battery",
-        "health": "Good",
+        "health": battery.health,
         "present": "1",
         "technology": "Li-ion",
         "charge_full": battery.charge_full_mah * 1000,
         "charge_full_design": battery.design_mah * 1000,
-        "cycle_count": battery.cycles,
+        "cycle_count": texts.shown_cycles(battery),
     }
     for name, fact in fixed.items():
         files.put(f"{_BATTERY}/{name}", f"{fact}\n", denied=denied(f"class/power_supply/battery/{name}"))

@@ -13,7 +13,7 @@ from typing import Any
 from device_agents.virtual import physics, sensors, usage
 from device_agents.virtual.gauge import FuelGauge
 from device_agents.virtual.load import Throttle
-from device_agents.virtual.profiles import Profile
+from device_agents.virtual.profiles import Profile, with_bad_battery
 from device_agents.virtual.texts import Gauge, Temperatures
 from device_agents.virtual.truth import Truth, of_state
 
@@ -59,16 +59,16 @@ class Simulator:
     """State of one phone over its boots: heat and charge stay, processes and boot id do not."""
 
     def __init__(self, profile: Profile, serial: str, state: Path, truth: Path, behaviours: frozenset[str]) -> None:
-        self._profile = self._heat = profile
+        self._profile = self._heat = with_bad_battery(profile) if "bad_battery" in behaviours else profile
         self._serial = serial
         self._folder = state
         self._truth = Truth(truth)
         self._behaviours = behaviours
         self._files = sensors.Files(state)
         self._proc: int | None = None
-        self._state = physics.at_rest(profile, 74.0)
+        self._state = physics.at_rest(self._profile, 74.0)
         self._wanted = Wanted()
-        self._gauge = FuelGauge(profile, serial)
+        self._gauge = FuelGauge(self._profile, serial)
         self._throttle = Throttle(profile.capacities, state / "affinity")
         self._settings: Mapping[str, str] = {}
         self._settings_stamp = 0

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from device_agents.virtual.profiles import Battery, HalTemperature, Profile
+from device_agents.virtual.profiles import Battery, HalTemperature, Health, Profile
 
 STATUS_CHARGING, STATUS_DISCHARGING, STATUS_NOT_CHARGING, STATUS_FULL = 2, 3, 4, 5
 STATUS_NAMES = {2: "Charging", 3: "Discharging", 4: "Not charging", 5: "Full"}
-HEALTH_GOOD = 2
+HEALTH_CODES: Mapping[Health, int] = {
+    "Good": 2,
+    "Overheat": 3,
+    "Dead": 4,
+    "Over voltage": 5,
+    "Unspecified failure": 6,
+    "Cold": 7,
+}
+"""Word of the kernel → what `dumpsys battery` shows."""
 _SKIN = 3
 _COUNTED = (0, 1, 2, 3, 9)
 """Types whose value is a temperature that may raise a status."""
@@ -54,6 +63,11 @@ def raw_current(battery: Battery, current_ua: int) -> int:
     return signed if battery.current_unit == "uA" else round(signed / 1000)
 
 
+def shown_cycles(battery: Battery) -> int:
+    """The cycle count as this maker's gauge writes it."""
+    return battery.cycles if battery.counts_cycles else 0
+
+
 def battery_dump(profile: Profile, gauge: Gauge) -> str:
     """`dumpsys battery`."""
     battery = profile.battery
@@ -67,7 +81,7 @@ def battery_dump(profile: Profile, gauge: Gauge) -> str:
         f"Max charging voltage: {0 if gauge.charger == 'none' else 5000000}",
         f"Charge counter: {counter}",
         f"status: {gauge.status}",
-        f"health: {HEALTH_GOOD}",
+        f"health: {HEALTH_CODES[battery.health]}",
         "present: true",
         f"level: {gauge.level}",
         "scale: 100",
@@ -112,7 +126,7 @@ def uevent(profile: Profile, gauge: Gauge) -> str:
     pairs = [
         "POWER_SUPPLY_NAME=battery",
         f"POWER_SUPPLY_STATUS={STATUS_NAMES[gauge.status]}",
-        "POWER_SUPPLY_HEALTH=Good",
+        f"POWER_SUPPLY_HEALTH={battery.health}",
         "POWER_SUPPLY_PRESENT=1",
         f"POWER_SUPPLY_CAPACITY={gauge.level}",
         f"POWER_SUPPLY_VOLTAGE_NOW={gauge.voltage_uv}",
@@ -126,7 +140,7 @@ def uevent(profile: Profile, gauge: Gauge) -> str:
         f"POWER_SUPPLY_CHARGE_COUNTER={gauge.counter_uah}",
         f"POWER_SUPPLY_CHARGE_FULL={battery.charge_full_mah * 1000}",
         f"POWER_SUPPLY_CHARGE_FULL_DESIGN={battery.design_mah * 1000}",
-        f"POWER_SUPPLY_CYCLE_COUNT={battery.cycles}",
+        f"POWER_SUPPLY_CYCLE_COUNT={shown_cycles(battery)}",
         "POWER_SUPPLY_TECHNOLOGY=Li-ion",
         *(f"POWER_SUPPLY_{extra}" for extra in battery.uevent_extra),
     ]

@@ -18,6 +18,7 @@ BEHAVIOURS: Mapping[str, str] = {
     "deny_settings": "settings put and svc are denied, with the phone's own words",
     "ignore_settings": "settings put and svc succeed and change nothing",
     "small_storage": "48 MB of storage, really full when it is full",
+    "bad_battery": "its battery holds half of its design capacity and says that it is dead",
     "unauthorized": "never accepts a key",
     "offline": "takes the connection and never answers",
     "twin": "reachable by two ports, as a phone on USB and on Wi-Fi is",

@@ -13,7 +13,7 @@ from typing import Any
 from harness.analysis.energy_methods import LARGEST_UNCERTAINTY, measure
 from harness.analysis.gauge import GaugeCalibration
 from harness.analysis.gauge_series import Window
-from harness.model import Measured, Reading, Trace, Unavailable
+from harness.model import Measured, Reading, Trace, Unavailable, reading_from_json, reading_json
 from harness.model.words import PowerState
 
 APART_LIMIT = 0.10
@@ -50,7 +50,7 @@ class Baseline:
         Raises:
             KeyError, TypeError, ValueError: it was not written by `to_json`.
         """
-        by_current, by_counter = _from_json(value["by_current"]), _from_json(value["by_counter"])
+        by_current, by_counter = reading_from_json(value["by_current"]), reading_from_json(value["by_counter"])
         return cls(by_current, by_counter, float(value["duration_s"]))
 
 
@@ -145,27 +145,6 @@ def idle_baseline(
         first = measured.by_current
         return first if isinstance(first, Unavailable) else Unavailable("the baseline has no length")
     return Baseline(_power(measured.by_current, duration), _power(measured.by_counter, duration), duration)
-
-
-def reading_json(reading: Reading) -> dict[str, Any]:
-    """A reading as JSON: value, unit, source, resolution, or unavailable with the reason."""
-    if isinstance(reading, Unavailable):
-        return {"unavailable": reading.reason}
-    return {
-        "value": reading.value,
-        "unit": reading.unit,
-        "source": reading.source,
-        "resolution": reading.resolution,
-    }
-
-
-def _from_json(value: Mapping[str, Any]) -> Reading:
-    if "unavailable" in value:
-        return Unavailable(str(value["unavailable"]))
-    resolution = value["resolution"]
-    return Measured(
-        float(value["value"]), value["unit"], value["source"], None if resolution is None else float(resolution)
-    )
 
 
 def _apart(one: Reading, other: Reading) -> float | None:

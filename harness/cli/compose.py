@@ -71,11 +71,13 @@ def discover_to_use(inventory: Inventory | None) -> tuple[Attached, ...]:
 
 
 def give_back_power(inventory: Inventory | None) -> tuple[tuple[str, str], ...]:
-    """Switch on the hub ports that a farm which was killed has left off, and wait for the phones that the inventory
-    names there; returns for each what was done, and for a failure what to do."""
+    """Switch on the hub ports that a farm which was killed has left off, and those that hold a charge, and wait for the
+    phones that the inventory names there; returns for each what was done, and for a failure what to do."""
+    from device_agents import ports_off
     from device_agents.charging import BACK_S
     from device_agents.power import switch_on_left
 
+    held = {entry.port for entry in ports_off.left_off() if entry.held_pct is not None}
     done = switch_on_left()
     on = {port for port, problem in done if not problem}
     waited_for = {entry.id for entry in inventory.devices if entry.usb in on} if inventory is not None else set()
@@ -85,11 +87,12 @@ def give_back_power(inventory: Inventory | None) -> tuple[tuple[str, str], ...]:
         waited_for -= {device.entry.id for device in resolved if usable(device.attached)}
         if waited_for:
             threading.Event().wait(_LOOK_S)
-    return tuple(_said(port, problem) for port, problem in done)
+    return tuple(_said(port, problem, held=port in held) for port, problem in done)
 
 
-def _said(port: UsbPort, problem: str) -> tuple[str, str]:
-    text = f"USB port {port.port} of hub {port.hub} was left off by a farm that was killed"
+def _said(port: UsbPort, problem: str, *, held: bool) -> tuple[str, str]:
+    why = "was off to hold the charge of its phone" if held else "was left off by a farm that was killed"
+    text = f"USB port {port.port} of hub {port.hub} {why}"
     if problem:
         return f"{text}, and cannot be switched on: {problem}", f"uhubctl -l {port.hub} -p {port.port} -a on"
     return f"{text}: it is on again", ""

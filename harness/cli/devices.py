@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,25 +13,28 @@ import click
 from harness.cli.main import Context
 
 if TYPE_CHECKING:
-    from harness.model import Attached, Inventory
+    from harness.model import Attached, Inventory, Quarantine
 
 
 @click.command()
 @click.pass_obj
 def devices(context: Context) -> None:
     """Show every attached phone and what to do about it."""
-    from harness.cli import compose
+    from harness.cli import compose, quarantine
 
     loaded = compose.inventory_if_any(context)
     inventory = loaded.inventory if loaded else None
-    rows = _rows(inventory, compose.discover(inventory))
+    rows = _rows(inventory, compose.discover(inventory), quarantine.current(context))
     if context.json:
         click.echo(json.dumps({"devices": rows}, ensure_ascii=False))
         return
     _print(rows)
+    _print_held(inventory)
 
 
-def _rows(inventory: Inventory | None, attached: tuple[Attached, ...]) -> list[dict[str, Any]]:
+def _rows(
+    inventory: Inventory | None, attached: tuple[Attached, ...], quarantined: Mapping[str, Quarantine]
+) -> list[dict[str, Any]]:
     from harness.plan import resolve_devices
 
     known = {}
@@ -39,6 +43,7 @@ def _rows(inventory: Inventory | None, attached: tuple[Attached, ...]) -> list[d
     rows = []
     for device in attached:
         entry, facts = known.get(device.serial), device.facts
+        apart = quarantined.get(facts.identity) if facts else None
         advice = device.advice
         if not advice and inventory is not None and entry is None:
             advice = "not in the inventory: add it (`farm init` drafts an entry)"
@@ -58,6 +63,7 @@ def _rows(inventory: Inventory | None, attached: tuple[Attached, ...]) -> list[d
                 "tier": entry.entry.tier if entry else None,
                 "state": device.state.value,
                 "advice": advice,
+                "quarantine": apart.reason if apart else None,
                 "checks": [asdict(check) for check in device.checks],
             }
         )
@@ -88,12 +94,27 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 output.gigabytes(row["ram_bytes"]),
                 output.gigabytes(row["storage_free_bytes"]),
                 row["tier"] or "-",
-                row["state"],
-                row["advice"],
+                row["state"] + (", quarantined" if row["quarantine"] else ""),
+                row["advice"] or _apart(row),
             )
         )
     titles = ("id", "serial", "model", "SoC", "OS", "ABI", "RAM", "free", "tier", "state", "what to do")
     output.print_table("Attached devices", titles, body)
+
+
+def _apart(row: dict[str, Any]) -> str:
+    """What a quarantine means for a phone that is else in order."""
+    return f"its results are kept apart: {row['quarantine']}" if row["quarantine"] else ""
+
+
+def _print_held(inventory: Inventory | None) -> None:
+    """Say which phones are not listed because farm keeps their ports off."""
+    from device_agents.ports_off import held_ports
+
+    held = held_ports()
+    ids = [entry.id for entry in inventory.devices if entry.usb in held] if inventory is not None else []
+    if ids:
+        click.echo(f"off their power to hold their charge: {', '.join(ids)}; any run takes them back")
 
 
 def _os_of(row: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from harness.cli import exits, output
 from harness.cli.main import Context
 from harness.errors import FarmError, UsageError
 from harness.model import CaseStatus, Measured, RunRecord, TargetVerdict, Tier
+from harness.nightly.quarantine import kept_apart
 
 if TYPE_CHECKING:
     from harness.store import MeasurementRow, Store
@@ -55,14 +57,18 @@ def _cases(rows: Iterable[MeasurementRow]) -> dict[str, list[MeasurementRow]]:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """How the cases of a run are judged: the targets of its tiers, and what it says of repetitions."""
+    """How the cases of a run are judged: the targets of its tiers, what it says of repetitions, and the phones whose
+    results are kept apart (device id → why)."""
 
     tiers: Mapping[str, Tier]
     policy: RepeatPolicy
+    apart: Mapping[str, str]
 
     @classmethod
-    def of(cls, record: RunRecord | None) -> _Rules:
-        return cls({}, RepeatPolicy()) if record is None else cls(record.tiers, RepeatPolicy.of_run(record))
+    def of(cls, record: RunRecord | None, apart: Mapping[str, str]) -> _Rules:
+        if record is None:
+            return cls({}, RepeatPolicy(), apart)
+        return cls(record.tiers, RepeatPolicy.of_run(record), apart)
 
     def verdicts(self, rows: Sequence[MeasurementRow]) -> dict[str, TargetVerdict]:
         tier = self.tiers.get(rows[0].planned.tier)
@@ -89,8 +95,9 @@ def exit_code(store: Store, run: str, *, interrupted: bool, check: bool) -> int:
     ):
         return exits.INCOMPLETE
     if check and record is not None:
-        rules = _Rules.of(record)
-        missed = any(TargetVerdict.FAIL in rules.verdicts(rows).values() for rows in cases.values())
+        rules = _Rules.of(record, kept_apart(store, chain.from_iterable(cases.values())))
+        trusted = [rows for rows in cases.values() if rows[0].planned.device_id not in rules.apart]
+        missed = any(TargetVerdict.FAIL in rules.verdicts(rows).values() for rows in trusted)
         if missed:
             return exits.TARGET_MISSED
     return exits.MEASURED
@@ -99,8 +106,8 @@ def exit_code(store: Store, run: str, *, interrupted: bool, check: bool) -> int:
 def summarise(context: Context, store: Store, run: str, pages: Sequence[Path], *, left: int) -> None:
     """Print what a run measured, and where the report is."""
     record = store.run(run)
-    rules = _Rules.of(record)
     cases = _cases(store.measurements(run))
+    rules = _Rules.of(record, kept_apart(store, chain.from_iterable(cases.values())))
     counts = dict.fromkeys(CaseStatus, 0)
     for rows in cases.values():
         for row in rows:
@@ -142,6 +149,7 @@ def _case_json(case: str, rows: Sequence[MeasurementRow], rules: _Rules) -> dict
         "statuses": [row.status.value for row in rows],
         "medians": {metric: rules.middle(rows, metric) for metric, _ in SHOWN_METRICS},
         "verdicts": {target: verdict.value for target, verdict in rules.verdicts(rows).items()},
+        "quarantine": rules.apart.get(planned.device_id),
     }
 
 
@@ -174,4 +182,5 @@ def _conclusion(rows: Sequence[MeasurementRow], rules: _Rules) -> str:
     named = (
         (name.removesuffix("_max").removesuffix("_min"), verdict) for name, verdict in rules.verdicts(rows).items()
     )
-    return ", ".join(f"{name} {verdict.value}" for name, verdict in named if verdict is not TargetVerdict.NOT_MEASURED)
+    said = ", ".join(f"{name} {verdict.value}" for name, verdict in named if verdict is not TargetVerdict.NOT_MEASURED)
+    return f"{said} (phone in quarantine)" if rows[0].planned.device_id in rules.apart else said

@@ -26,6 +26,7 @@ from harness.model import (
     Trace,
     Unavailable,
 )
+from harness.nightly import quarantine
 
 if TYPE_CHECKING:
     from harness.analysis.judgement import Judgement
@@ -99,7 +100,8 @@ def _counted(counts: Mapping[CaseStatus, int]) -> str:
 
 def print_run(store: Store, run_id: str) -> None:
     item = next(item for item in listed_runs(store) if item.run.id == run_id)
-    run = item.run
+    run, rows = item.run, list(store.measurements(run_id))
+    apart = quarantine.kept_apart(store, rows)
     _lines(
         {
             "run": run.id,
@@ -112,9 +114,9 @@ def print_run(store: Store, run_id: str) -> None:
             "inventory": f"{run.inventory_name} (sha256 {run.inventory_sha256[:12]})",
             "farm": f"{run.harness_version} {run.git_sha}".strip(),
             "measurements": _counted(item.counts),
+            "in quarantine": ", ".join(f"{device} ({reason})" for device, reason in apart.items()),
         }
     )
-    rows = list(store.measurements(run_id))
     titles = ("measurement", "device", "model", "runner", "workload")
     ran = [row for row in rows if row.status is not CaseStatus.SKIPPED]
     output.print_table(
@@ -155,7 +157,7 @@ def _what(row: MeasurementRow) -> tuple[str, str, str, str, str]:
 def print_case(store: Store, found: Found) -> None:
     """A case over its repetitions: one column each."""
     rows = list(store.measurements(found.run, case=found.case))
-    _describe(rows[0], export.judgements(store, found.run)[found.case])
+    _describe(rows[0], export.judgements(store, found.run)[found.case], quarantine.kept_apart(store, rows))
     body: list[tuple[str, ...]] = [("status", *(row.status.value for row in rows))]
     body.append(("started", *(moment(row.started_at) for row in rows)))
     body.append(("duration", *(duration(row.duration_s) for row in rows)))
@@ -175,7 +177,7 @@ def print_case(store: Store, found: Found) -> None:
 def print_measurement(store: Store, found: Found) -> None:
     """One measurement with all that is known of it."""
     row = _row(store, found.key)
-    _describe(row, export.judgements(store, found.run)[found.case])
+    _describe(row, export.judgements(store, found.run)[found.case], quarantine.kept_apart(store, [row]))
     _lines(
         {
             "status": f"{row.status.value} (attempt {row.attempt})" if row.attempt else row.status.value,
@@ -259,13 +261,15 @@ def found_json(store: Store, found: Found) -> dict[str, Any]:
             "telemetry_dropped": row.dropped or None,
             "log_tail": log_tail,
             "commands": list(lines),
+            "quarantine": next(iter(quarantine.kept_apart(store, [row]).values()), None),
         }
     item = next(item for item in listed_runs(store) if item.run.id == found.run)
     judged = export.judgements(store, found.run)
-    rows = store.measurements(found.run, case=found.case or None)
+    rows = list(store.measurements(found.run, case=found.case or None))
     return {
         **run_json(item),
         "cases": [export.record(row, judged[row.planned.case]) for row in rows],
+        "quarantined": quarantine.kept_apart(store, rows),
         "events": [
             {"device": event.device_id, "at": export.utc(event.at), "kind": event.kind, "detail": event.detail}
             for event in store.events(found.run)
@@ -286,7 +290,7 @@ def _row(store: Store, key: str) -> MeasurementRow:
     return row
 
 
-def _describe(row: MeasurementRow, judged: Judgement) -> None:
+def _describe(row: MeasurementRow, judged: Judgement, apart: Mapping[str, str]) -> None:
     planned = row.planned
     targets = [f"{target} {said.verdict.value}" for target, said in judged.verdicts.items()]
     _lines(
@@ -298,6 +302,7 @@ def _describe(row: MeasurementRow, judged: Judgement) -> None:
             "runner": f"{planned.runner.id} (sha256 {planned.runner_sha256[:12] or 'unknown'})",
             "workload": f"{planned.workload_id} ({planned.workload.kind.value})",
             "targets": ", ".join(targets) or "none",
+            "kept apart": "".join(f"the phone was in quarantine: {reason}" for reason in apart.values()),
         }
     )
 

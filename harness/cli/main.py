@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("harness.cli.tune:tune", "Find the fastest threads and cores of a phone."),
     "selftest": ("harness.cli.selftest:selftest", "Measure what is known, and compare."),
     "parse": ("harness.cli.parse:parse", "Show what farm reads from a saved phone output."),
+    "health": ("harness.cli.health:health", "Show the health of every phone and what to do."),
+    "quarantine": ("harness.cli.quarantine:quarantine", "Phones whose results are kept apart."),
     "reserve": ("harness.cli.lease:reserve", "Keep a phone for yourself."),
     "release": ("harness.cli.lease:release", "Give a reserved phone back."),
     "lab": ("harness.cli.lab:lab", "Virtual phones: up, status, down."),

@@ -105,6 +105,7 @@ def show(
     gates: Gates | None = None,
     auto: bool = False,
     no_energy: Mapping[Cell, str] | None = None,
+    quarantined: Mapping[str, str] | None = None,
 ) -> None:
     """Print the plan: cases, bytes, minutes of measuring and of cooling, what is refused or skipped and why.
 
@@ -112,12 +113,13 @@ def show(
         plan: cases in the order of work. tiers: for their budgets. missing: device id → bytes to push.
         history, waits, gates, auto: as in `harness.estimate.estimate`.
         no_energy: as `absent_energy` gives it.
+        quarantined: device id → why its results are kept apart.
     """
     planned = plan.of(CaseStatus.PLANNED)
     guess = estimate(planned, tiers, missing, history, waits=waits, gates=gates, auto=auto)
-    without = no_energy or {}
+    without, apart = no_energy or {}, quarantined or {}
     if context.json:
-        click.echo(json.dumps(_as_json(plan, missing, guess, without), ensure_ascii=False))
+        click.echo(json.dumps(_as_json(plan, missing, guess, without, apart), ensure_ascii=False))
         return
     groups = Counter(_group(case) for case in planned)
     output.print_table(
@@ -136,6 +138,8 @@ def show(
     if guess.devices:
         _print_time(guess, {case.device_id: case.kind for case in planned})
     _print_energy(without)
+    for device_id, reason in apart.items():
+        click.echo(visible(f"{device_id} is in quarantine, its results are kept apart: {reason}"))
     click.echo(
         f"{len(planned)} measurements, {len(plan.of(CaseStatus.REFUSED))} refused, "
         f"{len(plan.of(CaseStatus.SKIPPED))} skipped; {sum(missing.values()) / MEGABYTE:.1f} MB to push"
@@ -215,7 +219,13 @@ def _cooling_basis(guess: Estimate) -> str:
     return ", ".join(f"{said} on {counts[source]} of {devices}" for source, said in told.items() if counts[source])
 
 
-def _as_json(plan: Plan, missing: Mapping[str, int], guess: Estimate, without: Mapping[Cell, str]) -> dict[str, Any]:
+def _as_json(
+    plan: Plan,
+    missing: Mapping[str, int],
+    guess: Estimate,
+    without: Mapping[Cell, str],
+    apart: Mapping[str, str],
+) -> dict[str, Any]:
     return {
         "cases": [
             {
@@ -248,6 +258,7 @@ def _as_json(plan: Plan, missing: Mapping[str, int], guess: Estimate, without: M
                 "cooling_minutes": round(device.cooling_s / 60, 2),
                 "push_minutes": round(device.push_s / 60, 2),
                 "minutes": round(device.total_s / 60, 2),
+                "quarantine": apart.get(device.device_id),
                 "no_energy": {workload: why for (name, workload), why in without.items() if name == device.device_id},
             }
             for device in guess.devices

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 Row = tuple[str, Literal["ok", "warning", "problem"], str, str]
 """Subject, level, text and advice of a finding."""
 
-PORT_RECORD = "usb_port"
-"""Kind of the device record that holds the proof of a hub port; its key is "HUB:PORT"."""
-
 GAUGE_RECORD = "gauge"
 
 _ASK_S = 10.0
@@ -75,13 +72,14 @@ def _energy_row(context: Context, inventory: Inventory, device: ResolvedDevice) 
 def known(context: Context, device: ResolvedDevice) -> tuple[bool | None, GaugeCalibration | None]:
     """Whether its port was proven, and the calibration of its gauge, as stored."""
     from harness.analysis.gauge import GaugeCalibration
+    from harness.phone_memory import USB_PORT
     from harness.store import Store
 
     usb, identity = device.entry.usb, device.facts.identity
     if not Store.exists(context.db_url):
         return None, None
     with Store.open(context.db_url) as store:
-        proof = store.latest_device_record(identity, PORT_RECORD, f"{usb.hub}:{usb.port}") if usb is not None else None
+        proof = store.latest_device_record(identity, USB_PORT, f"{usb.hub}:{usb.port}") if usb is not None else None
         record = store.latest_device_record(identity, GAUGE_RECORD)
     try:
         gauge = GaugeCalibration.from_json(record.value) if record is not None else None
@@ -141,6 +139,7 @@ def proof_rows(context: Context, inventory: Inventory, devices: Iterable[Resolve
 def _proof_row(store: Store, keeper: LeaseKeeper, device: ResolvedDevice, agent: DeviceAgent) -> Row:
     from device_agents.charging import prove_port
     from device_agents.samples import parse_samples
+    from harness.phone_memory import USB_PORT
 
     usb, subject = device.entry.usb, f"USB power of {device.id}"
     assert usb is not None
@@ -153,7 +152,7 @@ def _proof_row(store: Store, keeper: LeaseKeeper, device: ResolvedDevice, agent:
         keeper.release(device, agent)
     if proof.proven is not None:
         value = {"proven": proof.proven, "text": proof.text}
-        store.add_device_record(device.facts.identity, PORT_RECORD, f"{usb.hub}:{usb.port}", time.time(), value)
+        store.add_device_record(device.facts.identity, USB_PORT, f"{usb.hub}:{usb.port}", time.time(), value)
         return subject, "ok" if proof.proven else "problem", proof.text, "" if proof.proven else _WRONG_PORT
     return subject, "warning", f"could not be told: {proof.text}", "see to it and prove it again"
 

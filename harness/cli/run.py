@@ -87,7 +87,7 @@ def run_id() -> str:
 def plan(context: Context, /, **options: Any) -> None:
     """Show the cases a run would execute; touches nothing."""
     from harness.analysis.repeats import RepeatPolicy
-    from harness.cli import plan_view, power_check
+    from harness.cli import plan_view, power_check, quarantine
     from harness.store import Store
 
     prepared = _prepare(context, _selection(options), fetch=False)
@@ -97,6 +97,7 @@ def plan(context: Context, /, **options: Any) -> None:
     if Store.exists(context.db_url):
         with Store.open(context.db_url) as store:
             history, waits = store.median_durations(), store.mean_waits()
+    apart = quarantine.current(context)
     inventory = prepared.loaded.inventory
     selection = prepared.selection
     plan_view.show(
@@ -111,6 +112,11 @@ def plan(context: Context, /, **options: Any) -> None:
         no_energy=plan_view.absent_energy(
             prepared.plan, prepared.devices, lambda device: power_check.known(context, device)
         ),
+        quarantined={
+            device.id: apart[device.facts.identity].reason
+            for device in prepared.devices
+            if device.facts.identity in apart
+        },
     )
 
 

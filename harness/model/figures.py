@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,28 @@ class Unavailable:
 
 
 Reading = Measured | Unavailable
+
+
+def reading_json(reading: Reading) -> dict[str, Any]:
+    """A reading as JSON: value, unit, source, resolution, or unavailable with the reason."""
+    if isinstance(reading, Unavailable):
+        return {"unavailable": reading.reason}
+    return {
+        "value": reading.value,
+        "unit": reading.unit,
+        "source": reading.source,
+        "resolution": reading.resolution,
+    }
+
+
+def reading_from_json(stored: Mapping[str, Any]) -> Reading:
+    """What `reading_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+    if "unavailable" in stored:
+        return Unavailable(str(stored["unavailable"]))
+    resolution = stored["resolution"]
+    return Measured(
+        float(stored["value"]), stored["unit"], stored["source"], None if resolution is None else float(resolution)
+    )
 
 
 @dataclass(frozen=True, slots=True)

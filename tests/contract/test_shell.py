@@ -124,4 +124,8 @@ def test_snapshot_has_every_reading(every_agent: DeviceAgent) -> None:
         "cpu_temperature_c",
         "memory_available_mb",
         "power_state_external",
+        "battery_health",
+        "cycle_count",
+        "charge_full_mah",
+        "charge_full_design_mah",
     }

@@ -26,6 +26,7 @@ from device_agents.android.telemetry.samples import parse_samples
 from device_agents.android.telemetry.storage import parse_df, parse_dumpsys_meminfo
 from device_agents.android.telemetry.system import parse_getprop, parse_lmkd, parse_tombstone
 from device_agents.android.telemetry.thermal import parse_thermal_zones, parse_thermalservice
+from device_agents.android.telemetry.wear import parse_power_supply, wear_of
 
 __all__ = [
     "Placement",
@@ -43,6 +44,7 @@ __all__ = [
     "parse_live",
     "parse_lmkd",
     "parse_placements",
+    "parse_power_supply",
     "parse_proc_meminfo",
     "parse_proc_stat",
     "parse_proc_status",
@@ -53,4 +55,5 @@ __all__ = [
     "parse_tombstone",
     "parse_uevent",
     "parse_watchdog",
+    "wear_of",
 ]

@@ -175,8 +175,8 @@ def parse_uevent(data: bytes) -> dict[str, Reading]:
     """
     event = _Uevent(data)
     level = event.read("CAPACITY", lambda raw: _level(raw, 100.0, "uevent CAPACITY"))
-    full = event.read("CHARGE_FULL", lambda raw: _capacity(raw, "CHARGE_FULL"))
-    design = event.read("CHARGE_FULL_DESIGN", lambda raw: _capacity(raw, "CHARGE_FULL_DESIGN"))
+    full = event.read("CHARGE_FULL", lambda raw: capacity_reading(raw, "uevent CHARGE_FULL"))
+    design = event.read("CHARGE_FULL_DESIGN", lambda raw: capacity_reading(raw, "uevent CHARGE_FULL_DESIGN"))
     counter = event.read("CHARGE_COUNTER", lambda raw: charge_reading(raw, level, "uevent CHARGE_COUNTER (µAh)"))
     return {
         "battery_level_pct": level,
@@ -192,7 +192,7 @@ def parse_uevent(data: bytes) -> dict[str, Reading]:
         "charge_full_design_mah": design,
         "battery_status": event.coded("STATUS", STATUS_CODES),
         "battery_health": event.coded("HEALTH", HEALTH_CODES),
-        "cycle_count": event.read("CYCLE_COUNT", lambda raw: within(raw, "", "uevent CYCLE_COUNT", (0, 20_000), 1)),
+        "cycle_count": event.read("CYCLE_COUNT", lambda raw: cycle_reading(raw, "uevent CYCLE_COUNT")),
     }
 
 
@@ -201,8 +201,16 @@ def ignored_uevent(data: bytes) -> tuple[Ignored, ...]:
     return listed(_Uevent(data).ignored())
 
 
-def _capacity(raw: float, key: str) -> Reading:
-    return within(raw / 1000, "mAh", f"uevent {key} (µAh)", CAPACITY_MAH, 0.001)
+def capacity_reading(raw_uah: float, source: str) -> Reading:
+    """Charge of a full battery, as the kernel gives it."""
+    return within(raw_uah / 1000, "mAh", f"{source} (µAh)", CAPACITY_MAH, 0.001)
+
+
+def cycle_reading(raw: float, source: str) -> Reading:
+    """Charge cycles; 0 is the kernel's word for a count that its driver does not keep."""
+    if raw == 0:
+        return Unavailable(f"{source} is 0: what the kernel gives where the cycles are not counted")
+    return within(raw, "", source, (1, 20_000), 1)
 
 
 def _held(counter: Reading, full: Reading, design: Reading) -> Reading:

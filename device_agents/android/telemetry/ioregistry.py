@@ -23,11 +23,13 @@ from device_agents.android.telemetry.text import MAX_BYTES, Ignored, listed, wit
 from harness.model import Measured, Reading, Unavailable
 
 _SOURCE = "IORegistry"
+_FULL = ("AppleRawMaxCapacity", "NominalChargeCapacity", "FullChargeCapacity")
+"""Keys of the charge of a full battery; the first is the newest estimate, the second is smoothed."""
 _KEYS = frozenset(
     {"InstantAmperage", "Amperage", "Voltage", "AppleRawBatteryVoltage", "Temperature", "CurrentCapacity"}
     | {"MaxCapacity", "AppleRawCurrentCapacity", "AppleRawMaxCapacity", "DesignCapacity", "FullChargeCapacity"}
     | {"CycleCount", "ExternalConnected", "AppleRawExternalConnected", "IsCharging", "FullyCharged", "UpdateTime"}
-    | {"BatteryCurrentCapacity", "BatteryIsCharging"}
+    | {"BatteryCurrentCapacity", "BatteryIsCharging", "NominalChargeCapacity"}
 )
 _OF_OTHERS = frozenset({"AdapterDetails", "AppleRawAdapterDetails", "BatteryData", "ChargerData", "LifetimeData"})
 """Mappings inside the battery's that hold a Voltage, a Current or a CycleCount of another part or time."""
@@ -51,7 +53,7 @@ def parse_ioregistry(data: bytes) -> dict[str, Reading]:
         "battery_voltage_v": battery.scaled(("Voltage", "AppleRawBatteryVoltage"), 1000, "V", "mV", VOLTAGE_V),
         "battery_current_a": battery.scaled(("InstantAmperage", "Amperage"), 1000, "A", "mA", CURRENT_A),
         "charge_counter_mah": battery.charge(level),
-        "charge_full_mah": battery.scaled(("AppleRawMaxCapacity", "FullChargeCapacity"), 1, "mAh", "mAh", CAPACITY_MAH),
+        "charge_full_mah": battery.scaled(_FULL, 1, "mAh", "mAh", CAPACITY_MAH),
         "charge_full_design_mah": battery.scaled(("DesignCapacity",), 1, "mAh", "mAh", CAPACITY_MAH),
         "cycle_count": battery.scaled(("CycleCount",), 1, "", "cycles", (0, 20_000)),
         "battery_status": battery.status(),

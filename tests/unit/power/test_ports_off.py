@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -43,18 +44,20 @@ def test_it_is_noted_before_it_is_switched() -> None:
     assert seen == [1, 1]
 
 
-def noted_by(monkeypatch: pytest.MonkeyPatch, *, off_s: float = 3600, **who: Any) -> None:
+def noted_by(
+    monkeypatch: pytest.MonkeyPatch, *, off_s: float = 3600, held_pct: float | None = None, **who: Any
+) -> None:
     """A note as another process would have left it."""
     other = replace(identity_of_this_process(), **who)
     with monkeypatch.context() as patch:
         patch.setattr(ports_off, "identity_of_this_process", lambda: other)
-        ports_off.note(PORT, off_s=off_s)
+        ports_off.note(PORT, off_s=off_s, held_pct=held_pct)
 
 
-def left_by_a_killed_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def left_by_a_killed_process(monkeypatch: pytest.MonkeyPatch, held_pct: float | None = None) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    noted_by(monkeypatch, pid=gone.pid, pid_started=1.0)
+    noted_by(monkeypatch, pid=gone.pid, pid_started=1.0, held_pct=held_pct)
 
 
 def test_what_a_killed_process_left_is_switched_on_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +104,23 @@ def test_a_busy_hub_is_asked_again_to_give_the_power() -> None:
     asked.clear()
     with pytest.raises(FarmError, match="did not switch on"):
         power.switch(PORT, True, limit_s=5, run=lambda argv, limit: (asked.clear(), stubborn(argv, limit))[1])
+
+
+def test_a_port_that_holds_a_charge_is_given_back_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    left_by_a_killed_process(monkeypatch, held_pct=80.0)
+    assert ports_off.held_ports() == {PORT}
+    hub = Hub()
+    hub.on = False
+    monkeypatch.setattr(power, "_run", hub)
+    ((text, advice),) = compose.give_back_power(None)
+    assert (text, advice) == ("USB port 2 of hub 1-1 was off to hold the charge of its phone: it is on again", "")
+    assert hub.on and ports_off.held_ports() == frozenset()
+
+
+def test_a_note_of_an_older_farm_is_read() -> None:
+    ports_off.note(PORT, off_s=1, held_pct=80)
+    (path,) = (ports_off.cache_dir() / ports_off.FOLDER).iterdir()
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({name: fields[name] for name in ("hub", "port", "until", "host", "pid", "pid_started")}))
+    (note,) = ports_off.noted()
+    assert (note.port, note.since, note.held_pct) == (PORT, 0.0, None)

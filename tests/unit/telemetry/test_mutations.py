@@ -29,6 +29,7 @@ PARSERS: tuple[Callable[[bytes], object], ...] = (
     telemetry.overrides,
     telemetry.parse_lmkd,
     telemetry.parse_placements,
+    telemetry.parse_power_supply,
     telemetry.parse_sampled_meminfo,
     telemetry.parse_watchdog,
     telemetry.parse_proc_meminfo,
