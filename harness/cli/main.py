@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "db": ("harness.cli.db:db", "Check, back up, prune or vacuum the database."),
     "compare": ("harness.cli.history:compare", "Put two runs side by side."),
     "history": ("harness.cli.over_runs:history", "Show one metric over the runs."),
+    "ack": ("harness.cli.ack:ack", "Say that a change over the nights is known."),
+    "baseline": ("harness.cli.baseline:baseline", "Show or pin what nights compare with."),
     "bisect": ("harness.cli.bisect:bisect", "Find the first bad build between two."),
     "tune": ("harness.cli.tune:tune", "Find the fastest threads and cores of a phone."),
     "selftest": ("harness.cli.selftest:selftest", "Measure what is known, and compare."),

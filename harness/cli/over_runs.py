@@ -15,7 +15,7 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from harness.analysis.over_runs import RunValue, SeriesOverRuns
     from harness.cli.main import Context
-    from harness.model import MetricSpec, PlannedCase
+    from harness.model import Change, MetricSpec, PlannedCase
 
 _BARS = "▁▂▃▄▅▆▇█"
 _GAP = "·"
@@ -33,7 +33,7 @@ def history(context: Context, metric: str, model: str, device: str, runner: str,
     """Show one metric over the runs: the newest value, what it was before, and a sparkline of the medians."""
     from harness.analysis.over_runs import over_runs
     from harness.analysis.repeats import RepeatPolicy
-    from harness.cli import lookup, words
+    from harness.cli import judged_series, lookup, words
     from harness.model import METRICS
 
     spec = METRICS.get(metric)
@@ -50,19 +50,24 @@ def history(context: Context, metric: str, model: str, device: str, runner: str,
         records = sorted(store.runs(), key=lambda record: record.started_at)[-newest:]
         policies = {record.id: RepeatPolicy.of_run(record).warm_up for record in records}
         rows = [row for record in records for row in store.measurements(record.id) if wanted(row.planned)]
-    found = [series for series in over_runs(rows, metric, policies) if series.measured or context.json]
+        found = [series for series in over_runs(rows, metric, policies) if series.measured or context.json]
+        changes = judged_series.judged(store, records, metric, found, context.inventory)
     if context.json:
-        words.print_json({"metric": metric, "unit": spec.unit, "series": [_json(series) for series in found]})
+        listed = [_json(series, change) for series, change in zip(found, changes, strict=True)]
+        words.print_json({"metric": metric, "unit": spec.unit, "series": listed})
     elif found:
-        _print(found, spec, [record.id for record in records])
+        _print(found, changes, spec, [record.id for record in records])
     else:
         click.echo(f"{metric} was measured in none of the newest {len(records)} runs of that selection", err=True)
 
 
-def _print(found: Sequence[SeriesOverRuns], spec: MetricSpec, runs: Sequence[str]) -> None:
+def _print(
+    found: Sequence[SeriesOverRuns], changes: Sequence[Change | None], spec: MetricSpec, runs: Sequence[str]
+) -> None:
+    from harness.cli import judged_series
     from harness.cli.output import print_table
 
-    columns = (
+    columns: tuple[str, ...] = (
         "device",
         "model",
         "runner",
@@ -74,7 +79,11 @@ def _print(found: Sequence[SeriesOverRuns], spec: MetricSpec, runs: Sequence[str
         "changed with it",
     )
     title = f"{spec.name}, {spec.unit}" if spec.unit else spec.name
-    print_table(title, columns, [_cells(series, runs) for series in found])
+    cells = [_cells(series, runs) for series in found]
+    if any(changes):
+        columns += ("over the nights",)
+        cells = [(*own, judged_series.in_words(change)) for own, change in zip(cells, changes, strict=True)]
+    print_table(title, columns, cells)
 
 
 def _cells(series: SeriesOverRuns, runs: Sequence[str]) -> tuple[str, ...]:
@@ -116,8 +125,10 @@ def sparkline(values: Sequence[float | None]) -> str:
     return "".join(_GAP if value is None else bar(value) for value in values)
 
 
-def _json(series: SeriesOverRuns) -> dict[str, Any]:
+def _json(series: SeriesOverRuns, change: Change | None) -> dict[str, Any]:
     from dataclasses import asdict
+
+    from harness.cli import judged_series
 
     planned = series.planned
     return {
@@ -128,4 +139,5 @@ def _json(series: SeriesOverRuns) -> dict[str, Any]:
         "runner": planned.runner.id,
         "workload": planned.workload_id,
         "values": [asdict(value) for value in series.values],
+        "judged": judged_series.as_json(change),
     }

@@ -3,7 +3,7 @@
 
 from harness.analysis.nights.bisect import BisectAction, BisectStep, bisect_step
 from harness.analysis.nights.drift import drift_of
-from harness.analysis.nights.judge import judge
+from harness.analysis.nights.judge import judge, percent
 from harness.analysis.nights.pairs import PAIRS, decide
 from harness.analysis.nights.pool import LEAST_NIGHTS
 
@@ -16,4 +16,5 @@ __all__ = [
     "decide",
     "drift_of",
     "judge",
+    "percent",
 ]

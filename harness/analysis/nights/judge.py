@@ -110,8 +110,9 @@ def _reason(state: ChangeState, change: Suspicion, found: Scan) -> str:
 
 def _told(change: Suspicion) -> str:
     word = "worse" if change.side > 0 else "better"
-    return f"{word} by {_percent(change.step.delta)} since {change.step.night}"
+    return f"{word} by {percent(change.step.delta)} since {change.step.night}"
 
 
-def _percent(delta: float) -> str:
+def percent(delta: float) -> str:
+    """Size of a change in words, e.g. "3.1 %". Args: delta: logarithm."""
     return f"{100 * math.expm1(min(abs(delta), 700.0)):.1f} %"
