@@ -38,14 +38,14 @@ def load(path: Path) -> LoadedInventory:
     Raises:
         UsageError: the file cannot be read, or holds mistakes; the text lists every one of them.
     """
-    from harness import inventory_checks, inventory_yaml
+    from harness import inventory_checks, inventory_types, inventory_yaml
 
     data = _read(path)
     document = inventory_yaml.parse(_decode(path, data))
     problems = list(document.problems)
     if not problems or document.value is not None:
-        value = inventory_checks.normalised(document.value)
-        inventory, wrong = inventory_checks.validate(value, document)
+        value = inventory_types.normalised(document.value)
+        inventory, wrong = inventory_types.validate(value, document)
         problems += [found for found in wrong if not _covered(found, problems)]
         problems += inventory_checks.cross_check(value, document, folder=path.resolve().parent)
         if inventory is not None and not problems:

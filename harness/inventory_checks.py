@@ -1,156 +1,20 @@
-"""What an inventory must satisfy: types (pydantic, each finding as one sentence) and references between its parts."""
+"""References between the parts of an inventory, and what else its types cannot say."""
 
 from __future__ import annotations
 
-import difflib
 import json
+import os
 import re
-import types
-import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path as FilePath
-from typing import Any
 
+from harness.inventory_types import suggest
 from harness.inventory_yaml import Document, Path, Problem, Value, dotted, quoted
-from harness.model import METRICS, Inventory, ids_meant
+from harness.model import METRICS, Charge, Nightly, ids_meant
 
 _SECTIONS = ("devices", "models", "runners")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-_EXPECTED = {"repeats": 'a whole number from 1 on, or "auto"', "threads": 'a count above 0, "auto" or "tuned"'}
-"""Keys whose type is a union, in words."""
-
-_TYPE_NAMES = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "dict_type": "a mapping (key: value)",
-    "mapping_type": "a mapping (key: value)",
-    "dataclass_type": "a mapping (key: value)",
-    "dataclass_exact_type": "a mapping (key: value)",
-}
-
-
-def normalised(value: Value) -> Value:
-    """The same data with every sha256 of models and runners in lower case."""
-    if isinstance(value, dict):
-        return {
-            key: child.lower() if key == "sha256" and isinstance(child, str) else normalised(child)
-            for key, child in value.items()
-        }
-    return [normalised(child) for child in value] if isinstance(value, list) else value
-
-
-def validate(value: Value, document: Document) -> tuple[Inventory | None, list[Problem]]:
-    """Check the types; returns the inventory, or None and one problem for every mistake."""
-    from pydantic import TypeAdapter, ValidationError
-
-    if not isinstance(value, dict):
-        what = "is empty" if value is None else f"holds {_found(value, None)} at the top"
-        return None, [Problem(document.line(()), (), f"{what}, expected a mapping that starts with version: 1")]
-    try:
-        # JSON mode is strict about scalars ("5" is no number, true is no 1), and still takes lists and enum names.
-        return TypeAdapter(Inventory).validate_json(json.dumps(value), strict=True), []
-    except ValidationError as error:
-        found: dict[tuple[Path, str], Problem] = {}
-        for entry in error.errors(include_url=False, include_context=True):
-            problem = _explain(entry, value, document)
-            union = str(problem.path[-1]) in _EXPECTED if problem.path else False
-            found.setdefault((problem.path, "" if union else problem.text), problem)
-        return None, list(found.values())
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """'; did you mean "x"?' when something known resembles `word`, else ""."""
-    by_fold = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6)
-    return f"; did you mean {quoted(by_fold[close[0]])}?" if close else ""
-
-
-def _explain(entry: Mapping[str, Any], top: Value, document: Document) -> Problem:
-    """One pydantic finding as one sentence."""
-    kind, context = str(entry["type"]), entry.get("ctx") or {}
-    path = _real_path(tuple(entry["loc"]), top)
-    if kind == "missing":
-        name = str(entry["loc"][-1])
-        return Problem(document.line(path), path, f"the key {quoted(name)} is missing")
-    value = _at(top, path)
-    if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
-        known = [field.name for field in fields(_type_at(path[:-1]))]
-        hint = suggest(str(path[-1]), known) or f", expected one of: {', '.join(known)}"
-        return Problem(document.line(path), path, f"unknown key{hint}")
-    return Problem(document.line(path), path, _sentence(kind, context, value, path, document))
-
-
-def _sentence(kind: str, context: Mapping[str, Any], value: Value, path: Path, document: Document) -> str:
-    found = _found(value, document.raw.get(path))
-    key = str(path[-1]) if path else ""
-    if key in _EXPECTED:
-        return f"expected {_EXPECTED[key]}, found {found}"
-    if kind in {"literal_error", "enum"}:
-        expected = str(context.get("expected", ""))
-        names = re.findall(r"'([^']*)'", expected)
-        hint = suggest(value, names) if isinstance(value, str) else ""
-        return f"expected {expected.replace(chr(39), chr(34))}, found {found}{hint}"
-    if kind in {"greater_than", "greater_than_equal", "less_than_equal", "less_than"}:
-        words = {"gt": "above", "ge": "at least", "le": "at most", "lt": "below"}
-        bound = ", ".join(f"{words[name]} {limit:g}" for name, limit in context.items() if name in words)
-        return f"expected a number {bound}, found {found}"
-    if kind in {"string_too_short", "too_short"}:
-        return "must not be empty"
-    if kind == "string_type" and path in document.raw and value is not None:
-        return f"expected text, found {found}: put it in quotes"
-    return f"expected {_TYPE_NAMES.get(kind, f'something else ({kind})')}, found {found}"
-
-
-def _found(value: Value, raw: str | None) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, str):
-        return f"the text {quoted(value)}"
-    if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "a mapping"
-    return f"{'the truth value' if isinstance(value, bool) else 'the number'} {raw or value}"
-
-
-def _real_path(location: Path, top: Value) -> Path:
-    """The part of a pydantic location that exists in the data: names of union members and missing keys drop out."""
-    path: Path = ()
-    value = top
-    for part in location:
-        inside = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
-        if part not in inside:
-            break
-        value = value[part]  # type: ignore[index]
-        path = (*path, part)
-    return path
-
-
-def _at(top: Value, path: Path) -> Value:
-    value: Any = top
-    for part in path:
-        value = value[part]
-    return typing.cast(Value, value)
-
-
-def _type_at(path: Path) -> Any:
-    """The dataclass that describes the mapping at `path`."""
-    current: Any = Inventory
-    for part in path:
-        if is_dataclass(current):
-            current = typing.get_type_hints(current)[str(part)]
-            if isinstance(current, types.UnionType):
-                current = next(member for member in typing.get_args(current) if member is not type(None))
-        else:
-            current = typing.get_args(current)[-1 if isinstance(part, str) else 0]
-    return current
-
-
-# --- references between parts -----------------------------------------------------------------------------------------
+_URL = re.compile(r"https?://[^\s/]")
 
 
 def cross_check(value: Value, document: Document, *, folder: FilePath) -> list[Problem]:
@@ -159,7 +23,7 @@ def cross_check(value: Value, document: Document, *, folder: FilePath) -> list[P
     if not isinstance(value, dict):
         return []
     found: list[Problem] = []
-    for check in (_lab, _identifiers, _tiers, _matches, _sources, _workloads, _suites, _published):
+    for check in (_lab, _identifiers, _tiers, _matches, _sources, _workloads, _suites, _published, _nightly):
         found += [Problem(document.line(path), path, text) for path, text in check(value, folder)]
     return found
 
@@ -280,12 +144,16 @@ def _sources(top: Mapping[str, Value], _: FilePath) -> _Findings:
             if place == "":
                 yield (*path, "path"), "must not be empty"
             if isinstance(url, str):
-                if not re.match(r"https?://[^\s/]", url):
-                    yield (*path, "url"), f"expected an https:// or http:// address, found {quoted(url)}"
+                yield from _url_problem((*path, "url"), url)
                 if sha256 is None:
                     yield path, "url needs sha256: only a file whose hash is known is put on a phone"
             if isinstance(sha256, str) and not _SHA256.fullmatch(sha256):
                 yield (*path, "sha256"), f"expected 64 hexadecimal digits, found {len(sha256)} characters"
+
+
+def _url_problem(path: Path, url: str) -> _Findings:
+    if not _URL.match(url):
+        yield path, f"expected an https:// or http:// address, found {quoted(url)}"
 
 
 def _workloads(top: Mapping[str, Value], folder: FilePath) -> _Findings:
@@ -312,17 +180,21 @@ def _is_file(folder: FilePath, name: str) -> bool:
 
 def _suites(top: Mapping[str, Value], _: FilePath) -> _Findings:
     for path, entry in _entries(top, "suites"):
-        for key, kind, section in (("workloads", "workload", "workloads"), ("models", "model", "models")):
-            named, known = entry.get(key), _names(top, section)
-            if not isinstance(named, list):
-                continue
-            for index, name in enumerate(named):
-                if not isinstance(name, str):
-                    continue
-                if name not in known and not (kind == "model" and ids_meant(name, known)):
-                    yield (*path, key, index), _undefined(kind, name, known)
-                elif name in named[:index]:
-                    yield (*path, key, index), f"{quoted(name)} is listed twice"
+        yield from _listed((*path, "workloads"), entry.get("workloads"), "workload", _names(top, "workloads"))
+        yield from _listed((*path, "models"), entry.get("models"), "model", _names(top, "models"), patterns=True)
+
+
+def _listed(path: Path, named: Value, kind: str, known: Sequence[str], *, patterns: bool = False) -> _Findings:
+    """Each name of a list is defined, and is in it once. `patterns`: one that stands for several will do."""
+    if not isinstance(named, list):
+        return
+    for index, name in enumerate(named):
+        if not isinstance(name, str):
+            continue
+        if name not in known and not (patterns and ids_meant(name, known)):
+            yield (*path, index), _undefined(kind, name, known)
+        elif name in named[:index]:
+            yield (*path, index), f"{quoted(name)} is listed twice"
 
 
 def _published(top: Mapping[str, Value], _: FilePath) -> _Findings:
@@ -336,8 +208,7 @@ def _published(top: Mapping[str, Value], _: FilePath) -> _Findings:
         if isinstance(metric, str) and metric:
             spec = METRICS.get(metric)
             if spec is None:
-                hint = suggest(metric, METRICS) or f". There are: {', '.join(METRICS)}."
-                yield (*path, "metric"), f"no metric {quoted(metric)}{hint}"
+                yield (*path, "metric"), _no_metric(metric)
             elif isinstance(unit, str) and unit != spec.unit:
                 yield (*path, "unit"), f"expected {quoted(spec.unit)}, the unit of {metric}, found {quoted(unit)}"
         yield from _extent(path, entry)
@@ -348,6 +219,11 @@ def _published(top: Mapping[str, Value], _: FilePath) -> _Findings:
         seen.setdefault(name, path)
 
 
+def _no_metric(name: str) -> str:
+    hint = suggest(name, METRICS) or f". There are: {', '.join(METRICS)}."
+    return f"no metric {quoted(name)}{hint}"
+
+
 def _extent(path: Path, entry: Mapping[str, Value]) -> _Findings:
     low, high, value = (entry.get(key) for key in ("low", "high", "value"))
     given = [key for key in ("low", "high", "value") if entry.get(key) is not None]
@@ -356,3 +232,84 @@ def _extent(path: Path, entry: Mapping[str, Value]) -> _Findings:
         yield path, f"expected either value, or low and high, found {found}"
     elif value is None and isinstance(low, int | float) and isinstance(high, int | float) and low > high:
         yield (*path, "low"), f"expected a number at most {high:g} (high), found {low:g}"
+
+
+_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _nightly(top: Mapping[str, Value], _: FilePath) -> _Findings:
+    """A night measures and judges what there is, and takes each folder for one thing."""
+    nightly = top.get("nightly")
+    if not isinstance(nightly, dict):
+        return
+    suites, suite = _names(top, "suites"), nightly.get("suite", Nightly().suite)
+    if isinstance(suite, str) and suite and suite not in suites:
+        yield ("nightly", "suite"), _undefined("suite", suite, suites)
+    yield from _listed(("nightly", "tiers"), nightly.get("tiers"), "tier", _names(top, "tiers"))
+    yield from _judged(nightly.get("metrics"))
+    until = nightly.get("until")
+    if isinstance(until, str) and not _TIME.fullmatch(until):
+        yield ("nightly", "until"), f'expected a time of day like "06:00", found {quoted(until)}'
+    yield from _folders(nightly, _names(top, "runners"))
+    yield from _charge(nightly.get("charge"))
+    yield from _addresses(nightly)
+
+
+def _judged(metrics: Value) -> _Findings:
+    """Metrics of which one direction is better, each once."""
+    if not isinstance(metrics, list):
+        return
+    for index, name in enumerate(metrics):
+        if not isinstance(name, str) or not name:
+            continue
+        spec = METRICS.get(name)
+        if spec is None:
+            yield ("nightly", "metrics", index), _no_metric(name)
+        elif not spec.better:
+            yield ("nightly", "metrics", index), f"neither direction of {name} is better, so it cannot be judged"
+        elif name in metrics[:index]:
+            yield ("nightly", "metrics", index), f"{quoted(name)} is listed twice"
+
+
+def _folders(nightly: Mapping[str, Value], runners: Sequence[str]) -> _Findings:
+    """Folders are told apart, and so are the runners that builds are for."""
+    seen: dict[str, Path] = {}
+    fed: dict[str, Path] = {}
+    for section in ("builds", "models"):
+        for inner, entry in _entries(nightly, section):
+            path: Path = ("nightly", *inner)
+            folder, runner = entry.get("folder"), entry.get("runner")
+            if isinstance(folder, str) and folder:
+                yield from _name_problem((*path, "folder"), folder)
+                same = seen.setdefault(os.path.normpath(folder), path)
+                if same != path:
+                    yield (*path, "folder"), f"the same folder as {dotted(same)}"
+            if isinstance(runner, str) and runner:
+                if runner not in runners:
+                    yield (*path, "runner"), _undefined("runner", runner, runners)
+                elif (same := fed.setdefault(runner, path)) != path:
+                    yield (*path, "runner"), f"builds of {quoted(runner)} are taken from {dotted(same)} already"
+
+
+def _charge(charge: Value) -> _Findings:
+    if not isinstance(charge, dict):
+        return
+    low, high = (charge.get(key, getattr(Charge(), key)) for key in ("low_pct", "high_pct"))
+    if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
+        yield ("nightly", "charge"), f"expected low_pct below high_pct, found {low:g} and {high:g}"
+
+
+def _addresses(nightly: Mapping[str, Value]) -> _Findings:
+    webhook = nightly.get("webhook")
+    hook = webhook if isinstance(webhook, dict) else {}
+    for path, url in (
+        (("nightly", "ping_url"), nightly.get("ping_url")),
+        (("nightly", "webhook", "url"), hook.get("url")),
+    ):
+        if isinstance(url, str):
+            yield from _url_problem(path, url)
+    secret = hook.get("secret_env")
+    if isinstance(secret, str) and secret and not _VARIABLE.fullmatch(secret):
+        # Not shown: it may be the secret itself.
+        yield ("nightly", "webhook", "secret_env"), "expected the name of a variable of the environment"
