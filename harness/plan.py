@@ -231,7 +231,7 @@ def build(
     for device in devices:
         for model in models:
             first = [
-                _case(run, device, model, runner, name, inventory.workloads[name], assets, formats, refusal)
+                case_of(run, device, model, runner, name, inventory.workloads[name], assets, formats, refusal)
                 for runner in runners
                 for name in suite.workloads
             ]
@@ -241,7 +241,7 @@ def build(
     return Plan(run, tuple(cases))
 
 
-def _case(
+def case_of(
     run: str,
     device: ResolvedDevice,
     model: Model,
@@ -252,6 +252,14 @@ def _case(
     formats: Formats,
     refusal: Refusal,
 ) -> PlannedCase:
+    """The first repetition of a case: planned, or skipped or refused with the reason.
+
+    Args:
+        run: id of the run. device: a READY one.
+        workload_id: name of `workload`.
+        assets: have to hold the model and the runner where both fit the device, else ValueError is raised.
+        formats, refusal: what decides whether the runner takes model and workload.
+    """
     facts = device.facts
     checked_model, checked_runner = assets.models.get(model.id), assets.runners.get(runner.id)
     model_sha = checked_model.artifact.sha256 if isinstance(checked_model, ModelFile) else ""
