@@ -149,18 +149,14 @@ class _Sweep:
 
     def go(self) -> int:
         """Measure, conclude, keep, show; returns the exit code."""
-        from harness.cli import exits, interrupts
-        from harness.model import RunStatus
+        from harness.cli import exits, interrupts, run
         from harness.tuning import conclude
 
         prepared = self._sweep.prepared
         self._store.begin_run(self._record, prepared.plan.cases)
         with interrupts.until_signalled() as cancel:
             self._rounds(cancel)
-        self._store.requeue_running(self._record.id)
-        left = self._store.cases(self._record.id, status=self._planned())
-        status = RunStatus.INTERRUPTED if left else RunStatus.FINISHED
-        self._store.set_run_status(self._record.id, status, ended_at=_now())
+        left = run.close_run(self._store, self._record.id)
         trials = self._trials()
         conclusion = conclude(trials, self._metric)
         if not left and conclusion.best is not None:
@@ -194,17 +190,13 @@ class _Sweep:
                 return
 
     def _measure(self, cases: Sequence[PlannedCase], cancel: Event) -> None:
-        from harness.cli import output
-        from harness.cli.progress import LiveReporter
         from harness.cli.run import Execution
 
         context, prepared = self._context, self._sweep.prepared
         execution = Execution(
             context, self._store, prepared.loaded, self._record, prepared.devices, prepared.assets, tuple(cases)
         )
-        kinds = {device.id: device.facts.kind for device in prepared.devices}
-        with LiveReporter(output.stderr_console(context), cases, kinds, context.verbosity) as reporter:
-            execution.measure(reporter, cancel, None)
+        execution.measure(cancel)
 
     @staticmethod
     def _planned() -> CaseStatus:
