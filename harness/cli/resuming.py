@@ -9,7 +9,17 @@ from harness.cli import compose
 from harness.cli.main import Context
 from harness.errors import ErrorClass, FarmError, UsageError
 from harness.leases import is_alive
-from harness.model import CaseStatus, ErrorInfo, ModelFile, PlannedCase, RunnerBuild, RunRecord, RunStatus, Step
+from harness.model import (
+    CaseStatus,
+    ErrorInfo,
+    ModelFile,
+    NightRole,
+    PlannedCase,
+    RunnerBuild,
+    RunRecord,
+    RunStatus,
+    Step,
+)
 from harness.plan import Assets, ResolvedDevice, resolve_devices, usable
 
 if TYPE_CHECKING:
@@ -31,6 +41,10 @@ def find(store: Store, run_id: str | None) -> RunRecord | None:
         return None
     if record.status is RunStatus.RUNNING and is_alive(record.host, record.pid, record.pid_started):
         raise UsageError(f"run {record.id} is still at work in process {record.pid}; end that first")
+    role = NightRole.of(record.options)
+    if role is not None and role.compares:
+        goes_on = "farm bisect" if role is NightRole.BISECT else "farm nightly"
+        raise UsageError(f"run {record.id} holds pairs of two builds; `{goes_on}` measures what is missing of them")
     return record
 
 

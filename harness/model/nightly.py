@@ -20,6 +20,18 @@ class NightRole(StrEnum):
     PAIRS = "pairs"
     BISECT = "bisect"
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> NightRole | None:
+        """That of a run with these options; None for a run that is of no night."""
+        stored = options.get("nightly")
+        name = stored.get("role") if isinstance(stored, Mapping) else None
+        return next((role for role in cls if role.value == name), None)
+
+    @property
+    def compares(self) -> bool:
+        """Whether its runs hold pairs of builds: what is missing of such a run is planned anew, never resumed."""
+        return self is not NightRole.MEASURE
+
 
 @dataclass(frozen=True, slots=True)
 class NightRecord:

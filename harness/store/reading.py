@@ -16,6 +16,7 @@ from harness.model import (
     METRICS,
     CaseStatus,
     DeviceKind,
+    NightRole,
     PlannedCase,
     Reading,
     RunRecord,
@@ -46,9 +47,11 @@ def run(connection: Connection, run_id: str) -> RunRecord | None:
 
 
 def newest_unfinished(connection: Connection) -> RunRecord | None:
+    """Pairs of builds are passed over: what is missing of them is planned anew."""
     query = sa.select(runs).where(runs.c.status != RunStatus.FINISHED.value)
-    row = connection.execute(query.order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(1)).mappings().first()
-    return None if row is None else rows.run_from_row(row)
+    found = connection.execute(query.order_by(runs.c.started_at.desc(), runs.c.id.desc())).mappings()
+    records = (rows.run_from_row(row) for row in found)
+    return next((one for one in records if (role := NightRole.of(one.options)) is None or not role.compares), None)
 
 
 def planned(connection: Connection, run_id: str, status: CaseStatus | None) -> tuple[PlannedCase, ...]:
