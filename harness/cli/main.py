@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "db": ("harness.cli.db:db", "Check, back up or vacuum the database."),
     "compare": ("harness.cli.history:compare", "Put two runs side by side."),
     "history": ("harness.cli.over_runs:history", "Show one metric over the runs."),
+    "bisect": ("harness.cli.bisect:bisect", "Find the first bad build between two."),
     "tune": ("harness.cli.tune:tune", "Find the fastest threads and cores of a phone."),
     "selftest": ("harness.cli.selftest:selftest", "Measure what is known, and compare."),
     "parse": ("harness.cli.parse:parse", "Show what farm reads from a saved phone output."),
