@@ -165,7 +165,8 @@ def bisect_series(lab: NightLab, search: Search, deadline: float | None = None) 
         if why:
             return Bisection(search, step, known.builds(search), why, dropped)
         if not lab.interrupted and not _is_over(deadline):
-            for identity, reason in _without(search, lab.measured(search), known, lacking, step.build).items():
+            silent = _without(search, lab.measured(search), phones, known, lacking, step.build)
+            for identity, reason in silent.items():
                 dropped[phones.pop(identity)] = reason
 
 
@@ -274,9 +275,11 @@ def _reason(metric: str, rows: Sequence[Row]) -> str:
     return reading.reason if isinstance(reading, Unavailable) else f"it gave no {metric}"
 
 
-def _without(search: Search, stored: PairRows, before: _Known, asked: Iterable[str], build: str) -> dict[str, str]:
+def _without(
+    search: Search, stored: PairRows, phones: Collection[str], before: _Known, asked: Iterable[str], build: str
+) -> dict[str, str]:
     """Phones that were asked for pairs of a build and gave none, with the reason; none when the build is to blame."""
-    now = _Known.of(search, stored, search.phones)
+    now = _Known.of(search, stored, phones)
     if build in now.problems:
         return {}
     counts = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import ErrorClass, Permanent, UsageError
 from harness.model import ErrorInfo, Inventory, RunnerBuild
-from harness.nightly.builds import Build, CheckedBuild, check_build
+from harness.nightly.builds import Build, BuildsFound, CheckedBuild, build_by_sha, check_build
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,43 @@ def line_between(
     if checked[0].sha256 == checked[-1].sha256:
         raise UsageError(f"{good.name!r} and {bad.name!r} are the same build, file by file")
     return _single(checked)
+
+
+@dataclass(frozen=True, slots=True)
+class NoLine:
+    """Why there is no line, in words."""
+
+    reason: str
+
+
+def line_of_hashes(
+    inventory: Inventory,
+    base: Path,
+    found: BuildsFound,
+    good: str,
+    bad: str,
+    unfit: Callable[[RunnerBuild], ErrorInfo | None],
+    cache: Path | None = None,
+) -> BuildLine | NoLine:
+    """As `line_between`, for ends that are known by their whole hashes; of several alike the oldest good and the newest
+    bad one are the ends.
+
+    Args:
+        found: the builds in the folder of the runner: only these have an order.
+    Returns:
+        The line, or why there is none: an end is no longer in the folder, or is none that could be run.
+    """
+    first = build_by_sha(inventory, base, found.builds, good, cache)
+    last = build_by_sha(inventory, base, reversed(found.builds), bad, cache)
+    if first is None or last is None:
+        lost = good if first is None else bad
+        return NoLine(f"build {lost[:12]} of {found.runner} is no longer in its folder")
+    try:
+        return line_between(inventory, base, found.builds, first.build, last.build, unfit, cache)
+    except UsageError as wrong:
+        return NoLine(str(wrong))
+    except Permanent as refused:
+        return NoLine(refused.message)
 
 
 def _fit(checked: CheckedBuild, unfit: Callable[[RunnerBuild], ErrorInfo | None]) -> CheckedBuild:

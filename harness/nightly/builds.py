@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def all_on_disk(
     inventory: Inventory, base: Path, runner_id: str, pinned: Iterable[Baseline] = (), *, settle_s: float = SETTLE_S
 ) -> tuple[Build, ...]:
     """Every place where a build of a runner may be: its folder, the entry's own files, pinned copies. The same build
-    may be among them several times; those in the folder come first.
+    may be among them several times; those in the folder come first, the newest before the others.
 
     Args:
         pinned: of any runners.
@@ -104,7 +104,7 @@ def all_on_disk(
     places = [(own.name, own)]
     places += [(one.name, base / one.path) for one in pinned if one.runner == runner_id]
     others = [Build(runner_id, name, path.absolute(), path.stat().st_mtime) for name, path in places if path.exists()]
-    return (*builds_of(inventory, base, runner_id, settle_s=settle_s).builds, *others)
+    return (*reversed(builds_of(inventory, base, runner_id, settle_s=settle_s).builds), *others)
 
 
 def check_build(inventory: Inventory, base: Path, build: Build, cache: Path | None = None) -> CheckedBuild:
@@ -127,6 +127,25 @@ def build_by_sha(
     wanted = sha256.lower()
     checked = (check_build(inventory, base, build, cache) for build in builds)
     return next((one for one in checked if wanted and one.sha256.startswith(wanted)), None)
+
+
+def builds_by_sha(
+    inventory: Inventory, base: Path, builds: Iterable[Build], wanted: Collection[str], cache: Path | None = None
+) -> tuple[CheckedBuild, ...]:
+    """Those of `builds` that have one of these hashes, each once; fewer where some are not on disk. Reads files until
+    all are found.
+
+    Args:
+        base: folder of the inventory. wanted: sha256, whole. cache: cache folder; None: the user's.
+    """
+    found: dict[str, CheckedBuild] = {}
+    for build in builds:
+        if len(found) == len(set(wanted)):
+            break
+        checked = check_build(inventory, base, build, cache)
+        if checked.sha256 in wanted:
+            found.setdefault(checked.sha256, checked)
+    return tuple(found.values())
 
 
 def find_build(

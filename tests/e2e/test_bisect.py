@@ -71,4 +71,3 @@ def test_a_killed_search_goes_on_and_finds_the_first_bad_build(on_phones: MakeFa
     assert 2 * 16 + 2 <= measured <= 2 * 16 + 3
     assert not (farm.folder / ".farm" / "reports").exists(), "pairs have no report"
     assert left_on(lab, PHONE) == ""
-    farm("resume").expect(0, "nothing to resume")

@@ -105,6 +105,20 @@ def test_a_phone_that_gives_nothing_is_left_out() -> None:
     assert nobody.stopped == "no phone gives a pair: p0: p0 is hot; p1: p1 is hot"
 
 
+def test_what_a_phone_that_was_left_out_said_before_does_not_count() -> None:
+    alone = lab("b4", phones=1, crash=("b4",))
+    search(alone)
+    of_b4 = [run for run, (name, _) in zip(alone.nights, alone.asked, strict=True) if name == "b4"]
+    crashed = [row for row in alone.rows if row.planned.run in of_b4]
+    both = lab("b4", lost=("p0",), rows=crashed, nights=dict(alone.nights))
+
+    def lose_the_other() -> None:
+        both.lost = ("p0", "p1") if both.asked[-1][0] == "b4" else ("p0",)
+
+    both.on_run = lose_the_other
+    assert search(both).stopped == "no phone gives a pair: p0: p0 is hot; p1: p1 is hot"
+
+
 def test_a_metric_that_nothing_gives_says_so() -> None:
     found = search(lab("b4"), metric="ttft_ms")
     assert found.stopped == "no phone gives a pair: p0: it gave no ttft_ms; p1: it gave no ttft_ms"

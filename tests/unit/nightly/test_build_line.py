@@ -9,8 +9,8 @@ import pytest
 
 from harness.errors import Permanent, UsageError
 from harness.model import ErrorInfo, RunnerBuild, Step
-from harness.nightly.build_line import BuildLine, line_between
-from harness.nightly.builds import builds_of
+from harness.nightly.build_line import BuildLine, NoLine, line_between, line_of_hashes
+from harness.nightly.builds import builds_of, check_build
 from tests.unit.nightly.shelf import INVENTORY, OLD, put, set_time
 
 
@@ -89,3 +89,22 @@ def test_an_end_that_does_not_run_ends_it(tmp_path: Path) -> None:
         line(tmp_path, 0, 2)
     with pytest.raises(Permanent, match="it does not know --x"):
         line(tmp_path, 0, 1, refused="echo a")
+
+
+def test_a_night_knows_its_ends_by_their_hashes(tmp_path: Path) -> None:
+    fill(tmp_path, ["a", "b", "", "c", "a"])
+    found = builds_of(INVENTORY, tmp_path, "r", now=OLD + 1000)
+    hashes = [check_build(INVENTORY, tmp_path, build, tmp_path / "cache").sha256 for build in found.builds]
+
+    def of(good: str, bad: str, refused: str = "") -> BuildLine | NoLine:
+        problem = ErrorInfo("option_unknown", Step.CHECK, refused) if refused else None
+        return line_of_hashes(INVENTORY, tmp_path, found, good, bad, lambda _: problem, tmp_path / "cache")
+
+    whole = of(hashes[0], hashes[3])
+    assert isinstance(whole, BuildLine)
+    assert names(whole) == ["b0", "b1", "b2", "b3"]
+    assert of("9" * 64, hashes[3]) == NoLine(f"build {'9' * 12} of r is no longer in its folder")
+    assert of(hashes[3], hashes[1]) == NoLine(
+        "'b1' is older than 'b3': builds are ordered by the time of their newest change"
+    )
+    assert of(hashes[0], hashes[3], "it does not know --x") == NoLine("it does not know --x")

@@ -15,6 +15,7 @@ from harness.nightly.builds import (
     BuildsFound,
     all_on_disk,
     build_by_sha,
+    builds_by_sha,
     builds_of,
     check_build,
     entry_of,
@@ -189,6 +190,7 @@ def test_a_build_takes_the_place_of_its_runners_files(tmp_path: Path) -> None:
 def test_every_place_of_a_build_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_CACHE", str(tmp_path / "cache"))
     put(tmp_path / "builds", "b1")
+    put(tmp_path / "builds", "b2", at=OLD + 1)
     put(tmp_path, "own", "echo own")
     put(tmp_path / ".farm" / "baseline", "c0ffee", "echo pinned")
     pinned = [
@@ -199,8 +201,18 @@ def test_every_place_of_a_build_is_looked_at(tmp_path: Path, monkeypatch: pytest
             ("other", "b0", ".farm/baseline/c0ffee"),
         )
     ]
-    assert [build.name for build in all_on_disk(INVENTORY, tmp_path, "r", pinned)] == ["b1", "own", "b0"]
+    assert [build.name for build in all_on_disk(INVENTORY, tmp_path, "r", pinned)] == ["b2", "b1", "own", "b0"]
     elsewhere = replace(INVENTORY, runners=(replace(RUNNER, path="nowhere", platform=Platform.ANDROID),))
-    assert [build.name for build in all_on_disk(elsewhere, tmp_path, "r")] == ["b1"]
+    assert [build.name for build in all_on_disk(elsewhere, tmp_path, "r")] == ["b2", "b1"]
     with pytest.raises(UsageError, match="no runner 'q' in the inventory"):
         all_on_disk(INVENTORY, tmp_path, "q")
+
+
+def test_several_builds_are_found_by_their_hashes(tmp_path: Path) -> None:
+    for number in range(4):
+        put(tmp_path / "builds", f"b{number}", f"echo {number % 3}", at=OLD + number)
+    builds, cache = found(tmp_path).builds, tmp_path / "cache"
+    hashes = [check_build(INVENTORY, tmp_path, build, cache).sha256 for build in builds]
+    two = builds_by_sha(INVENTORY, tmp_path, reversed(builds), (hashes[0], hashes[1], "9" * 64), cache)
+    assert [one.build.name for one in two] == ["b3", "b1"], "the first that has it"
+    assert builds_by_sha(INVENTORY, tmp_path, builds, (), cache) == ()
