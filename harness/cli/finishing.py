@@ -22,6 +22,7 @@ from harness.nightly.quarantine import kept_apart
 
 if TYPE_CHECKING:
     from harness.store import MeasurementRow, Store
+    from reports.inputs import NightInput
 
 SHOWN_METRICS = (
     ("decode_tps", "decode tok/s"),
@@ -32,19 +33,22 @@ SHOWN_METRICS = (
 )
 
 
-def write_report(context: Context, store: Store, run: str, folder: Path | None) -> tuple[Path, ...]:
-    """Write the HTML of a run; returns the files, the index first.
+def write_report(
+    context: Context, store: Store, run: str | None, folder: Path | None, nights: NightInput | None = None
+) -> tuple[Path, ...]:
+    """Write the HTML of a run (None: the newest); returns the files, the index first.
+
+    Args: nights: of the lab; None: what the store knows of them.
 
     A report that cannot be written loses nothing: it is said, and can be made again.
     """
     import reports
 
     try:
-        return reports.write(store, run=run, out=folder or context.state_dir / "reports")
+        return reports.write(store, run=run, out=folder or context.state_dir / "reports", nights=nights)
     except (UsageError, FarmError, OSError) as error:
-        click.echo(
-            f"the report could not be written: {error}\n  what to do: farm report --run {run} -o FOLDER", err=True
-        )
+        named = f" --run {run}" if run else ""
+        click.echo(f"the report could not be written: {error}\n  what to do: farm report{named} -o FOLDER", err=True)
         return ()
 
 

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("harness.cli.over_runs:history", "Show one metric over the runs."),
     "ack": ("harness.cli.ack:ack", "Say that a change over the nights is known."),
     "baseline": ("harness.cli.baseline:baseline", "Show or pin what nights compare with."),
+    "nightly": ("harness.cli.nightly:nightly", "One night: measure new builds, judge, confirm, report."),
     "bisect": ("harness.cli.bisect:bisect", "Find the first bad build between two."),
     "tune": ("harness.cli.tune:tune", "Find the fastest threads and cores of a phone."),
     "selftest": ("harness.cli.selftest:selftest", "Measure what is known, and compare."),

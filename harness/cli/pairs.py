@@ -51,9 +51,9 @@ class PairLab:
         return self.cancel.is_set()
 
     def measured(self, search: Search) -> PairRows:
-        """The pairs of all searches so far with this good end, of today's model file and workload."""
+        """All pairs with this good end so far, of today's model file and workload: those that decided a suspicion say as
+        much of a build as those of a search."""
         wanted = {
-            "role": NightRole.BISECT.value,
             "model": search.model,
             "runner": search.runner,
             "workload": search.workload,
@@ -65,7 +65,9 @@ class PairLab:
         nights = {
             record.id: str(about["night"])
             for record in self.store.runs()
-            if (about := record.options.get("nightly")) and wanted.items() <= about.items()
+            if (role := NightRole.of(record.options)) is not None
+            and role.compares
+            and wanted.items() <= (about := record.options["nightly"]).items()
         }
         rows = (row for run in nights for row in self.store.measurements(run))
         same = (

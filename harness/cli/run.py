@@ -55,7 +55,7 @@ class Prepared:
 
 def _prepare(context: Context, selection: Selection, *, fetch: bool) -> Prepared:
     from harness.cli import compose
-    from harness.plan import build, check_selection, models_of, resolve_devices, select_devices
+    from harness.plan import check_selection, resolve_devices, select_devices
 
     loaded = compose.load_inventory(context)
     inventory = loaded.inventory
@@ -64,8 +64,23 @@ def _prepare(context: Context, selection: Selection, *, fetch: bool) -> Prepared
     chosen = select_devices(inventory, selection, resolve_devices(inventory, attached))
     what = ", ".join((*(f"tier {tier}" for tier in selection.tiers), *selection.devices)) or "any tier"
     devices = compose.require_usable(what, chosen, attached)
-    suite = inventory.suites[selection.suite]
-    models = models_of(inventory, selection.models, suite)
+    return plan_of(loaded, selection, devices, attached, fetch=fetch)
+
+
+def plan_of(
+    loaded: LoadedInventory,
+    selection: Selection,
+    devices: tuple[ResolvedDevice, ...],
+    attached: tuple[Attached, ...] = (),
+    *,
+    fetch: bool = True,
+) -> Prepared:
+    """What a selection means on these devices, which are READY; its files are checked, and fetched with `fetch`."""
+    from harness.cli import compose
+    from harness.plan import build, models_of
+
+    inventory = loaded.inventory
+    models = models_of(inventory, selection.models, inventory.suites[selection.suite])
     runners = [runner for runner in inventory.runners if not selection.runners or runner.id in selection.runners]
     fitting = [runner for runner in runners if any(_could_fit(runner.platform, runner.abi, each) for each in devices)]
     assets = compose.check_assets(models, fitting, loaded.path.resolve().parent, fetch=fetch)

@@ -6,6 +6,7 @@ Plain dataclasses; pydantic validates YAML into them at the edge (`harness.inven
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -347,6 +348,11 @@ class Nightly:
     charge: Charge | None = None
     ping_url: str | None = None
     webhook: Webhook | None = None
+
+    @property
+    def drift_limit(self) -> float:
+        """`drift_limit_pct` as a logarithm."""
+        return math.log1p(self.drift_limit_pct / 100)
 
 
 @dataclass(frozen=True, slots=True)

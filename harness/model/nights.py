@@ -157,6 +157,7 @@ class Change:
         bad_build: of the first bad night. good_build: the newest that is surely older than the change: of the night
             before `step.earliest`. pair_build: of the night of the suspicion; "" where there is no change.
         ab: what pairs said of it, None while there are none.
+        suspected: night of the suspicion, "" where there is no change; pairs count from it on.
         wants_pairs: pairs of `good_build` against `pair_build` are to decide it.
         regressed: a confirmed regression is open, also while a further change is suspect.
         events: what happened to phones, systems and files near it, in words.
@@ -177,6 +178,7 @@ class Change:
     regressed: bool = False
     events: tuple[str, ...] = ()
     reason: str = ""
+    suspected: str = ""
 
     @property
     def p_value(self) -> float | None:

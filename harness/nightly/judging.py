@@ -38,13 +38,14 @@ class Judged:
     """What the nights of a lab say.
 
     Args:
-        changes: of each series, in the order of their keys. values: what they rest on.
+        changes: of each series, in the order of their keys. values, pairs: what they rest on.
         drifts: of each phone that has a reference and enough nights since a person last lifted a quarantine of it.
     """
 
     changes: Mapping[SeriesId, Change]
     drifts: tuple[PhoneDrift, ...]
     values: Mapping[SeriesId, Sequence[NightValue]]
+    pairs: Mapping[SeriesId, Sequence[PairSet]]
 
 
 def read_lab(
@@ -87,7 +88,7 @@ def judge_lab(
     """
     read = read_lab(store, lab, metrics, upto=upto)
     changes = {series: read.judge(series, wanted) for series in sorted(read.values, key=attrgetter("key"))}
-    return Judged(changes, drift_of(_since_lift(read), drift_limit), read.values)
+    return Judged(changes, drift_of(_since_lift(read), drift_limit), read.values, read.pairs)
 
 
 def _since_lift(read: LabNights) -> dict[SeriesId, Iterable[NightValue]]:

@@ -73,6 +73,7 @@ def _change(series: SeriesId, table: Panel, found: Scan) -> Change:
         found.regression,
         table.events_near(start - NEAR, start + NEAR) + own,
         _reason(state, change, found),
+        table.nights[change.night],
     )
 
 
