@@ -5,8 +5,8 @@ new build of the runner. On the way one phone gets an update of its system, one 
 hot, and from one night on the builds have lost the fast kernels: llama.cpp picks the code for this processor among those
 that a build brings along, and these bring only slow ones. Nobody tells farm any of it.
 
-Asked (the project's own limits): the regression is confirmed, its first bad build is named, its first bad night within a
-night, no other series is ever told as confirmed worse for another reason, and no suspicion before it stays undecided.
+Asked (the project's own limits): the regression is confirmed within seven nights, its first bad night is told to within a
+night, every search names its first bad build, and nothing else is ever told as confirmed worse.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Month:
         """A phone that boots, or whose cable was touched, takes a moment until adb lists it."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            listed = json.loads(self.farm("devices").stdout)
+            listed = json.loads(self.farm("devices").stdout)["devices"]
             if sum(one["state"] == "ready" for one in listed) == count:
                 return
             threading.Event().wait(0.5)

@@ -51,8 +51,8 @@ class PairLab:
         return self.cancel.is_set()
 
     def measured(self, search: Search) -> PairRows:
-        """All pairs with this good end so far, of today's model file and workload: those that decided a suspicion say as
-        much of a build as those of a search."""
+        """All pairs with this good end so far, of today's model file and workload; those that decided a suspicion say
+        as much of a build as those of a search."""
         wanted = {
             "model": search.model,
             "runner": search.runner,
