@@ -35,7 +35,12 @@ from reports.nights import (
 from reports.numbers import DASH, day, moment, plural
 from reports.views import Named, Tally
 
+MOST_CHARTS = 24
+"""Changes of a tier that are drawn, the worst first: a picture takes some 6 kB of a page that stays below 3 MB."""
+
 _OPENED = (ChangeState.REGRESSION, ChangeState.SUSPECT)
+_UNREAD = "the values of its nights were not read for this page"
+_MANY = f"only the first {MOST_CHARTS} changes are drawn, to keep this file small"
 _MARKED = (ChangeState.REGRESSION, ChangeState.SUSPECT, ChangeState.IMPROVEMENT, ChangeState.ACKNOWLEDGED)
 _AGREE: Mapping[PairOutcome, str] = {
     PairOutcome.CONFIRMED: "they agree",
@@ -50,7 +55,10 @@ def changed(nights: NightInput, tier: str, phones: Phones) -> Changed | None:
     if told is None and not nights.judged:
         return None
     ours = [change for change in listed_changes(nights) if change.series.tier == tier]
-    views = [(state_of(change), _view(change, nights, told, phones)) for change in ours]
+    views = [
+        (state_of(change), _view(change, nights, told, phones, place < MOST_CHARTS))
+        for place, change in enumerate(ours)
+    ]
     groups = [(STATES[state], state, [view for own, view in views if own is state]) for state in STATES]
     return Changed(
         summary=_summary(nights, tier, len(ours)),
@@ -85,12 +93,12 @@ def change_marks(nights: NightInput | None, tier: str) -> Mapping[Cell, Marks]:
 # --- one change -------------------------------------------------------------------------------------------------------
 
 
-def _view(change: Change, nights: NightInput, told: NightSummary | None, phones: Phones) -> ChangeView:
+def _view(change: Change, nights: NightInput, told: NightSummary | None, phones: Phones, draw: bool) -> ChangeView:
     series, state, step = change.series, state_of(change), change.step
     words = STATES[state]
     again = state is not change.state and change.state is ChangeState.SUSPECT
     mark = phones.pooled(change.phones)
-    drawn = next((one for one in nights.series if one.series == series), None)
+    drawn = next((one for one in nights.series if one.series == series), None) if draw else None
     ack = next((one for one in reversed(nights.acks) if one.series == series), None)
     search = next((one for one in told.bisections if one.series == series.key), None) if told else None
     chart = _chart(change, drawn, mark)
@@ -120,6 +128,7 @@ def _view(change: Change, nights: NightInput, told: NightSummary | None, phones:
         facts=_facts(change, search, ack if change.state is ChangeState.ACKNOWLEDGED else None, paired),
         events=tuple(sorted({*change.events, *(chart.happened if chart else ())})),
         chart=chart,
+        no_chart="" if chart else _UNREAD if draw else _MANY,
     )
 
 

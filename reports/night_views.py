@@ -72,7 +72,7 @@ class ChangeView:
         since, between: first bad night, and the nights between which it lies.
         good, bad: names of the last good and of the first bad build, "" where unknown.
         pairs: what interleaved pairs of the two say. next: what happens next, or what a person can do.
-        chart: None where its nights are not at hand.
+        chart: None where its nights are not at hand, or too many are drawn already; `no_chart` then says which.
     """
 
     anchor: str
@@ -99,6 +99,7 @@ class ChangeView:
     facts: tuple[Named, ...]
     events: tuple[str, ...]
     chart: NightChart | None
+    no_chart: str
 
 
 @dataclass(frozen=True, slots=True)

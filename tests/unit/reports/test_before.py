@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import reports
@@ -98,6 +98,8 @@ _odd: st.SearchStrategy[Any] = st.recursive(
         },
     )
 )
+# In a fresh checkout the first text takes seconds: its characters are tabulated once.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_stored_value_can_be_shown(provenance: dict[str, Any]) -> None:
     assert before_view(provenance).summary
     heat_view(provenance)

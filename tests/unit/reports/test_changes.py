@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.model import Change, ChangeState, PairOutcome, RunStatus
-from reports.changes import change_marks, changed
+from reports.changes import MOST_CHARTS, change_marks, changed
 from reports.inputs import NightInput
 from reports.night_views import Changed, ChangeView
 from reports.nights import how_much, interval, phones_of
@@ -136,6 +136,15 @@ def test_what_is_not_dated_has_no_number(nights: NightInput) -> None:
     found = row(replace(only(nights, bare), series=()), "acknowledged")
     assert (found.delta, found.interval, found.since, found.good, found.bad) == ("", "", "", "", "")
     assert found.chart is None
+    assert found.no_chart.startswith("the values of its nights were not read")
+
+
+def test_beyond_the_budget_the_worst_are_drawn(nights: NightInput) -> None:
+    many = [change(ChangeState.SUSPECT, series(model=f"m{number}")) for number in range(MOST_CHARTS + 3)]
+    drawn = tuple(replace(nights.series[0], series=one.series) for one in many)
+    (group,) = told(replace(only(nights, *many), series=drawn)).groups
+    assert [one.chart is not None for one in group.rows] == [True] * MOST_CHARTS + [False] * 3
+    assert group.rows[-1].no_chart == "only the first 24 changes are drawn, to keep this file small"
 
 
 def test_a_build_without_a_name_is_named_by_its_hash(nights: NightInput) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import reports
 from harness.leases import identity_of_this_process
-from harness.model import Ack, NightRecord, RunStatus
+from harness.model import Ack, Change, ChangeState, NightRecord, RunStatus
 from harness.store import Store
 from reports.from_store import read_nights, read_run
 from tests.unit.reports.night_sample import ENDED, LAST, earlier, night_input, series, summary
@@ -67,6 +67,17 @@ def test_without_nights_no_word_of_them_is_in_the_files() -> None:
     assert "data-ended=" not in files["index.html"]
     assert 'id="changed"' not in files["flagship.html"]
     assert ">Nights<" not in files["index.html"]
+
+
+@pytest.mark.parametrize("hours", [1, 27])
+def test_a_page_without_its_script_shows_the_age_at_writing(hours: int) -> None:
+    run, samples = run_input(repeats=1)
+    quiet = replace(night_input(), judged=(Change(series(), ChangeState.STEADY, 30, ()),), fleet=())
+    text = reports.render(run, samples, generated_at=ENDED + hours * 3600, tiers=(), nights=quiet)["index.html"]
+    old = '<strong class="old">Old: the newest night was <span class="age">27 h</span> ago. </strong>'
+    assert ('<p class="headline bad"' in text) is (hours == 27)
+    assert (old in text) is (hours == 27)
+    assert ('<strong class="old" hidden>' in text) is (hours == 1)
 
 
 def test_a_tier_called_fleet_has_another_file() -> None:
