@@ -1,12 +1,12 @@
-"""Thirty nights of a lab in under an hour: a real regression is found, dated and bisected, and nothing else alarms.
+"""Thirty nights of a lab in minutes: a real regression is found, dated and bisected, and nothing else alarms.
 
-Every night is a whole `farm nightly` on virtual phones, with real llama.cpp and cases of a few seconds. Each night has a
-new build of the runner. On the way one phone gets an update of its system, one is missing for two nights, one night is
-hot, and from one night on the builds have lost the fast kernels: llama.cpp picks the code for this processor among those
-that a build brings along, and these bring only slow ones. Nobody tells farm any of it.
+Every night is a whole `farm nightly` on virtual phones, with real llama.cpp and cases of a second or two, and has a new
+build of the runner. On the way one phone gets an update of its system, one is missing for two nights, one night is hot,
+and from one night on the builds have lost their fast kernels: llama.cpp picks the code for this processor among what a
+build brings along, and these bring slow ones only. Nobody tells farm any of it.
 
-Asked (the project's own limits): the regression is confirmed within seven nights, its first bad night is told to within a
-night, every search names its first bad build, and nothing else is ever told as confirmed worse.
+Asked (the project's own limits): the regression is confirmed within seven nights, its first bad night is told to within
+a night, every search names its first bad build, and nothing else is ever told as confirmed worse.
 """
 
 from __future__ import annotations

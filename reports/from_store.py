@@ -11,13 +11,12 @@ from typing import Any
 from harness.analysis.repeats import RepeatPolicy
 from harness.leases import is_alive
 from harness.model import NightRecord, NightSummary, PlannedCase, RunRecord, RunStatus
+from harness.nightly.spans import QUARANTINE
 from harness.store import DeviceRecord, MeasurementRow, Store
 from reports.cases import UNTOLD
 from reports.inputs import DeviceInput, NightInput, Past, Repetition, RunInput, decides_builds
 from reports.matrix import METRIC
 
-QUARANTINE = "quarantine"
-"""Kind of the records that tell which phones are kept apart."""
 NEWEST_RUNS = 30
 """Earlier runs whose figures a page shows."""
 

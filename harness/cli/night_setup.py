@@ -15,7 +15,7 @@ from harness.model import Baseline, Runner
 from harness.nightly.baseline import pin
 from harness.nightly.builds import BuildsFound, builds_of, with_build
 from harness.nightly.new_models import models_in, with_models
-from harness.nightly.series import reference_id
+from harness.nightly.pinned import baseline_id
 
 if TYPE_CHECKING:
     from harness.inventory import LoadedInventory
@@ -84,7 +84,7 @@ def with_pinned(
                 notes.append(f"{pinned[runner.id].name} is pinned now as what {runner.id} is compared with")
         if runner.id in pinned:
             baseline = pinned[runner.id]
-            runners.append(replace(runner, id=reference_id(runner.id), path=baseline.path, url=None, sha256=None))
+            runners.append(replace(runner, id=baseline_id(runner.id), path=baseline.path, url=None, sha256=None))
         runners.append(runner)
     return replace(
         tonight,

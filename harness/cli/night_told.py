@@ -15,8 +15,8 @@ from harness.cli.main import Context
 from harness.errors import UsageError
 from harness.model import NightRole, NightSummary, RunRecord
 from harness.nightly.notify import ping
-from harness.nightly.order import is_baseline
 from harness.nightly.outputs import to_json, to_junit, to_markdown
+from harness.nightly.pinned import is_baseline
 from reports.files import write_atomically
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.analysis.repeats import RepeatPolicy
 from harness.analysis.verdict import VerdictInfo, judge
 from harness.model import METRICS, TARGET_METRICS, CaseStatus, PlannedCase, TargetVerdict, Tier, VerdictFlip
-from harness.nightly.order import is_baseline
+from harness.nightly.pinned import is_baseline
 from harness.store import MeasurementRow
 
 _Name = tuple[str, str, str, str, str]

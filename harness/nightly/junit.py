@@ -16,10 +16,8 @@ from xml.etree import ElementTree
 
 from harness.analysis.nights_words import headline, told
 from harness.model import CaseStatus, Change, ChangeState, ErrorInfo, Measured, NightSummary, SeriesId, Unavailable
+from harness.nightly.pinned import is_baseline
 from harness.store import MeasurementRow
-
-REFERENCE = "@baseline"
-"""Ends the runner id of the pinned build, against which the others are judged: it has no series of its own."""
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, not even escaped."""
@@ -145,7 +143,7 @@ def _series(
     members: dict[tuple[str, str, str], list[MeasurementRow]] = {}
     for row in rows:
         planned = row.planned
-        if not planned.runner.id.endswith(REFERENCE):
+        if not is_baseline(planned.runner.id):
             members.setdefault((planned.model.id, planned.runner.id, planned.workload_id), []).append(row)
     changes = {change.series: change for change in summary.changes if change.series.tier == tier}
     found = {SeriesId(tier, *names, metric): ones for names, ones in members.items() for metric in metrics}

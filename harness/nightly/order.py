@@ -16,21 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from harness.model import CaseStatus, PlannedCase
+from harness.nightly.pinned import compared_with, is_baseline
 from harness.value_order import NOTHING, Claim, SeriesPast, claim
-
-BASELINE = "@baseline"
-"""End of the id of a runner that is the pinned build of another one."""
-
-
-def is_baseline(runner: str) -> bool:
-    """Whether a runner's id is that of a pinned build."""
-    return runner.endswith(BASELINE)
-
-
-def compared_with(runner: str) -> str:
-    """Id of the runner that a pinned build belongs to, and of any other runner its own."""
-    return runner.removesuffix(BASELINE)
-
 
 _Group = tuple[str, str, str, str]
 """Device, model, runner that is compared, workload."""

@@ -14,20 +14,16 @@ from harness.model import (
     HealthRecord,
     Measured,
     NightFailures,
-    NightValue,
     PhoneDrift,
     Quarantine,
-    SeriesId,
     battery_word,
 )
 from harness.nightly.failures import night_failures
 from harness.nightly.hands import BAD_BATTERY, CAPACITY_LEAST_PCT
 from harness.nightly.looks import known_phones
+from harness.nightly.spans import QUARANTINE
 from harness.phone_memory import QUALIFICATION
 from harness.store import DeviceRecord, MeasurementRow, Store
-
-QUARANTINE = "quarantine"
-"""Kind of the device record."""
 
 FARM = "farm"
 """Author of what the rules decide."""
@@ -126,20 +122,6 @@ def lifts(records: Iterable[DeviceRecord]) -> Mapping[str, float]:
     return found
 
 
-def since_lift(
-    values: Mapping[SeriesId, Iterable[NightValue]], lifted: Mapping[str, str]
-) -> dict[SeriesId, tuple[NightValue, ...]]:
-    """The values by which a phone's drift is judged: of one that was let out those of later nights only, so that it
-    is compared with what it was when a person found it in order.
-
-    Args: lifted: identity → night in or before which that was.
-    """
-    return {
-        series: tuple(value for value in rows if value.night > lifted.get(value.identity, ""))
-        for series, rows in values.items()
-    }
-
-
 def _add(store: Store, quarantine: Quarantine, at: float, reason: str, author: str, *, lifted: bool) -> None:
     value = {"device_id": quarantine.device_id, "reason": reason, "author": author, "lifted": lifted}
     store.add_device_record(quarantine.identity, QUARANTINE, "", at, value)
@@ -174,7 +156,7 @@ def to_quarantine(
 
     Args:
         drifts: of the phones' own reference builds, as `harness.analysis.nights.drift_of` gives them for the limit
-            `nightly.drift_limit_pct` and the values of `since_lift`.
+            `nightly.drift_limit_pct` and values since the newest lift.
         failures: identity → nights, oldest first (`failures.night_failures`).
         health: newest look at each phone (`looks.known_phones`).
         known: device records of the kinds "quarantine" and "qualification".

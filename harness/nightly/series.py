@@ -12,17 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.analysis.nights.epochs import direction
 from harness.analysis.repeats import RepeatPolicy
 from harness.model import Baseline, NightValue, PairSet, SeriesId
+from harness.nightly.pinned import baseline_id, compared_with, is_baseline
 from harness.nightly.spans import Spans, is_apart
 
 if TYPE_CHECKING:
     from harness.store import NightFigure
-
-_REFERENCE = "@baseline"
-
-
-def reference_id(runner: str) -> str:
-    """Id under which the pinned build of a runner is measured beside it."""
-    return f"{runner}{_REFERENCE}"
 
 
 class _Cell(NamedTuple):
@@ -63,15 +57,13 @@ def values_of(
     for night, rows in groupby(figures, key=lambda row: row.night):
         cells = _cells(rows, quarantines or {})
         known |= {
-            cell.runner.removesuffix(_REFERENCE): own[-1].runner_sha256
-            for cell, own in cells.items()
-            if cell.runner.endswith(_REFERENCE)
+            compared_with(cell.runner): own[-1].runner_sha256 for cell, own in cells.items() if is_baseline(cell.runner)
         }
         for cell, own in cells.items():
-            if cell.runner.endswith(_REFERENCE):
+            if is_baseline(cell.runner):
                 continue
             fallback = known.get(cell.runner) or _pinned_at(history, cell.runner, own[-1].run.started_at)
-            reference = cells.get(cell._replace(runner=reference_id(cell.runner)), ())
+            reference = cells.get(cell._replace(runner=baseline_id(cell.runner)), ())
             for metric, value in _values(night, own, reference, fallback):
                 found.setdefault(cell.series(metric), []).append(value)
     return found

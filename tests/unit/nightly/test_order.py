@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.model import CaseStatus, PlannedCase
-from harness.nightly.order import compared_with, for_a_night, is_baseline
+from harness.nightly.order import for_a_night
+from harness.nightly.pinned import baseline_id, compared_with, is_baseline
 from harness.value_order import SeriesPast
 from tests.unit.store import samples
 
@@ -92,4 +93,5 @@ def test_nothing_is_lost_and_devices_keep_their_order(chance: random.Random) -> 
 
 def test_names_of_pinned_builds() -> None:
     assert (is_baseline("llama@baseline"), is_baseline("llama")) == (True, False)
+    assert baseline_id("llama") == "llama@baseline"
     assert compared_with("llama@baseline") == compared_with("llama") == "llama"

@@ -14,9 +14,8 @@ from harness.model import CaseStatus, ErrorInfo, NightFailures, PhoneDrift, Quar
 from harness.nightly import quarantine
 from harness.nightly.failures import night_failures
 from harness.nightly.looks import HEALTH
-from harness.nightly.quarantine import QUARANTINE, quarantined_at, since_lift, to_quarantine
+from harness.nightly.quarantine import QUARANTINE, quarantined_at, to_quarantine
 from harness.store import DeviceRecord, Store
-from tests.unit.analysis.nights import SERIES, night_of, series
 from tests.unit.nightly.phones import DAY_S, NOW, look
 from tests.unit.store import samples
 
@@ -123,13 +122,6 @@ def test_old_evidence_does_not_put_a_phone_back_and_new_evidence_does() -> None:
 def test_a_drift_is_new_when_all_its_nights_lie_after_the_lift() -> None:
     assert reasons(drifts=(DRIFT,), known=out(NOW - 3 * DAY_S)) == []
     assert reasons(drifts=(replace(DRIFT, nights=3),), known=out(NOW - 3 * DAY_S)) != []
-
-
-def test_after_a_lift_a_phone_is_compared_with_what_it_was_then() -> None:
-    rows = series(20, phones=2)
-    kept = since_lift({SERIES: rows}, {rows[0].identity: night_of(11)})[SERIES]
-    assert {row.night for row in kept if row.identity == rows[0].identity} == {night_of(n) for n in range(12, 20)}
-    assert sum(row.identity != rows[0].identity for row in kept) == 20
 
 
 # --- the record -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from harness.model import Baseline, NightValue, SeriesId
-from harness.nightly.series import pairs_of, reference_id, values_of
+from harness.nightly.pinned import baseline_id
+from harness.nightly.series import pairs_of, values_of
 from harness.nightly.spans import Span
 from harness.store import NightFigure
 from tests.unit.nightly.nights import NEW, OLD, PINNED, REFERENCE, RUNNER, figure, night_of, reference, run_of
@@ -34,7 +35,7 @@ def test_a_night_gives_the_median_of_its_repetitions_and_of_the_reference() -> N
 
 
 def test_builds_that_serve_as_reference_are_no_series() -> None:
-    assert reference_id(RUNNER) == REFERENCE
+    assert baseline_id(RUNNER) == REFERENCE
     assert values_of([reference(run_of())]) == {}
 
 
