@@ -23,6 +23,7 @@ from harness.model import (
     RunnerBuild,
     SeriesId,
 )
+from harness.nightly import quarantine
 from harness.nightly.bisecting import Bisection, Search, bisect_series
 from harness.nightly.build_line import BuildLine, NoLine, line_of_hashes
 from harness.nightly.builds import CheckedBuild, all_on_disk, builds_by_sha, builds_of, runner_of
@@ -64,7 +65,7 @@ class PairWork:
 
         Args: deadline: monotonic second after which nothing is begun; None: no limit but the budget.
         """
-        here = {device.facts.identity for device in self.devices}
+        here = {device.facts.identity for device in self._trusted()}
         for wanted in pairs_wanted(judged.changes.values(), judged.pairs, self._inventory.nightly.pairs):
             lacking = {phone: count for phone, count in wanted.lacking.items() if phone in here}
             if lacking and not self._is_over(deadline):
@@ -111,7 +112,7 @@ class PairWork:
             return line
         phones = {
             device.facts.identity: device.id
-            for device in self.devices
+            for device in self._trusted()
             if device.entry.tier == series.tier
             and device.attached.platform == runner.platform
             and runner.abi in device.facts.abis
@@ -134,6 +135,11 @@ class PairWork:
         return line_of_hashes(inventory, self.tonight.base, found, change.good_build, change.pair_build, unfit)
 
     # --- what they need -----------------------------------------------------------------------------------------------
+
+    def _trusted(self) -> tuple[ResolvedDevice, ...]:
+        """Phones that are not kept apart: pairs of the others would count for nothing."""
+        apart = quarantine.current(self.store)
+        return tuple(device for device in self.devices if device.facts.identity not in apart)
 
     def _lab(self, models: Sequence[str]) -> PairLab:
         wanted = [model for model in self._inventory.models if model.id in models]

@@ -139,7 +139,7 @@ def test_a_killed_night_goes_on_and_measures_nothing_twice(on_phones: MakeFarm, 
     farm("nightly", "--night", "2026-10-01").expect(0)
     gate(lab, phone["id"], "night", open_=False)
     going = farm.start("-v", "nightly", "--night", "2026-10-02")
-    going.until("run: begins|running|run ", limit_s=60)
+    going.until(r"#1  run$")
     other = farm("nightly", "--night", "2026-10-02")
     assert other.code == 2 and re.search(r"another farm nightly works here \(process \d+\)", other.err)
     going.kill(signal.SIGKILL)
