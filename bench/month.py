@@ -36,7 +36,7 @@ from harness.supply import debian_tools, models
 
 BEGIN = date(2026, 10, 1)
 RUNNER = "llama.cpp-x86_64"
-MODEL, QUANT = "farm-tiny", "Q4_0"
+MODEL, QUANT = "SmolLM2-135M", "Q4_0"
 UPDATE, HOT, AWAY = 8, 12, (15, 16)
 """Nights (from 1) of the update, the heat, and the missing phone."""
 STEP = 20
@@ -45,12 +45,12 @@ FAST, SLOW = ("haswell",), ("ivybridge",)
 """Kernels of a good build and of a bad one."""
 PHONES = 4
 
-_MODEL = {"id": "tiny-q4_0", "family": MODEL, "quant": QUANT, "format": "gguf", "owner": "kernel team"}
+_MODEL = {"id": "smollm2-135m-q4_0", "family": MODEL, "quant": QUANT, "format": "gguf", "owner": "kernel team"}
 _RUNNER = {"id": RUNNER, "runtime": "llama.cpp", "platform": "android", "abi": "x86_64"}
 _INVENTORY: dict[str, object] = {
     "version": 1,
     "tiers": {"flagship": {"title": "Flagship", "targets": {"ms_per_token_max": 50, "peak_memory_mb_max": 1000}}},
-    "workloads": {"bench": {"kind": "throughput", "prompt_tokens": 2048, "gen_tokens": 1024, "threads": 1}},
+    "workloads": {"bench": {"kind": "throughput", "prompt_tokens": 64, "gen_tokens": 24, "threads": 1}},
     "gates": {"mode": "record", "max_wait_s": 5},
     "nightly": {
         "suite": "night",

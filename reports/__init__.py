@@ -108,7 +108,7 @@ def write(
         history=records,
         counts=store.counts(),
         pasts={tier: read_past(store, record, tier, records) for tier in tiers or tiers_of(data)},
-        nights=nights or read_nights(store, record.lab),
+        nights=nights if nights is not None and nights.night.lab == record.lab else read_nights(store, record.lab),
     )
     return _put(files, out)
 

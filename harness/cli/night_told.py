@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.analysis.nights_words import headline, told
-from harness.cli import finishing, night_view, output, words
+from harness.cli import compose, finishing, night_view, output, words
 from harness.cli.main import Context
 from harness.errors import UsageError
 from harness.model import NightRole, NightSummary, RunRecord
@@ -41,7 +41,8 @@ class Outputs:
 def tell(context: Context, store: Store, loaded: LoadedInventory, summary: NightSummary, outputs: Outputs) -> int:
     """Write and print everything; returns the exit code."""
     suite = _suite_run(store, summary)
-    nights = night_view.night_input(store, loaded.inventory, summary.night)
+    attached = compose.discover(loaded.inventory)
+    nights = night_view.night_input(store, loaded.inventory, summary.night, attached=attached)
     pages = finishing.write_report(context, store, suite.id if suite else None, Path(summary.report), nights)
     _write(outputs.junit, lambda: to_junit(summary, _rows(store, summary), loaded.inventory.nightly.metrics))
     _write(outputs.markdown, lambda: to_markdown(summary))

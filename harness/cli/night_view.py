@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from device_agents.ports_off import held_ports
-from harness.cli import compose
 from harness.model import (
+    Attached,
     DeviceKind,
     DeviceState,
     HandNeeded,
@@ -35,10 +35,12 @@ TREND = "decode_tps"
 """Metric by which a phone is told that has no trend yet."""
 
 
-def night_input(store: Store, inventory: Inventory, upto: str | None = None) -> NightInput | None:
+def night_input(
+    store: Store, inventory: Inventory, upto: str | None = None, *, attached: Sequence[Attached] | None = None
+) -> NightInput | None:
     """The nights of the inventory's lab as of one night; None where it has none.
 
-    Args: upto: ISO date; None: the newest.
+    Args: upto: ISO date; None: the newest. attached: what is attached now; None: not asked, and there is no fleet.
     """
     known = read_nights(store, inventory.lab.name)
     if known is None:
@@ -53,7 +55,7 @@ def night_input(store: Store, inventory: Inventory, upto: str | None = None) -> 
         drift_limit=nightly.drift_limit,
     )
     changes = tuple(judged.changes.values())
-    phones = fleet(store, inventory, compose.discover(inventory), time.time(), held=held_ports())
+    phones = () if attached is None else fleet(store, inventory, attached, time.time(), held=held_ports())
     return replace(
         known,
         judged=changes,

@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 def report(context: Context, tiers: tuple[str, ...], run_id: str | None, out: Path | None) -> None:
     """Write the report of a run: one HTML file per tier and index.html; prints their paths, the index first."""
     import reports
-    from harness.cli import lookup, words
+    from harness.cli import compose, lookup, words
+    from harness.cli.night_view import night_input
 
+    loaded = compose.inventory_if_any(context)
     with lookup.open_existing(context) as store:
         run = None if run_id is None else lookup.find_run(store, run_id)
-        paths = reports.write(store, run=run, tiers=tiers or None, out=out or context.state_dir / "reports")
+        nights = night_input(store, loaded.inventory) if loaded is not None else None
+        paths = reports.write(
+            store, run=run, tiers=tiers or None, out=out or context.state_dir / "reports", nights=nights
+        )
     if context.json:
         words.print_json({"report": [str(path) for path in paths]})
         return
