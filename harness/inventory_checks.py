@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 
 from harness.inventory_types import suggest
 from harness.inventory_yaml import Document, Path, Problem, Value, dotted, quoted
-from harness.model import METRICS, Charge, Nightly, ids_meant
+from harness.model import METRICS, Charge, ids_meant
 
 _SECTIONS = ("devices", "models", "runners")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -243,7 +243,7 @@ def _nightly(top: Mapping[str, Value], _: FilePath) -> _Findings:
     nightly = top.get("nightly")
     if not isinstance(nightly, dict):
         return
-    suites, suite = _names(top, "suites"), nightly.get("suite", Nightly().suite)
+    suites, suite = _names(top, "suites"), nightly.get("suite")
     if isinstance(suite, str) and suite and suite not in suites:
         yield ("nightly", "suite"), _undefined("suite", suite, suites)
     yield from _listed(("nightly", "tiers"), nightly.get("tiers"), "tier", _names(top, "tiers"))

@@ -65,7 +65,7 @@ class NightLab(Protocol):
         """Whether the operator wants it to end."""
 
     def measured(self, search: Search) -> PairRows:
-        """The pairs of all searches so far that compared builds with this good end, failed halves included."""
+        """All pairs so far that compared builds with this good end, failed halves included."""
 
     def run_pairs(self, search: Search, wish: PairWish, pairs: Mapping[str, int], deadline: float | None) -> str:
         """Measure so many pairs of each phone (identity → count) and store them; returns "", or why it cannot.

@@ -121,11 +121,10 @@ def test_a_mistake_is_explained(tmp_path: Path, section: str, expected: str) -> 
     assert "inventory.yaml:9: nightly" in str(caught.value)
 
 
-def test_a_night_without_a_suite_of_its_own_needs_the_standard_one(tmp_path: Path) -> None:
+def test_a_lab_that_tells_a_webhook_only_needs_no_suite(tmp_path: Path) -> None:
     path = tmp_path / "inventory.yaml"
-    path.write_text("version: 1\nnightly: {pairs: 8}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"suite \"standard\" is not defined\. No suite"):
-        load(path)
+    path.write_text("version: 1\nnightly: {webhook: {url: https://chat.example.org/hook}}\n")
+    assert load(path).inventory.nightly.suite == "standard"
 
 
 def test_a_secret_that_stands_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:

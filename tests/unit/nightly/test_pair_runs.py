@@ -59,8 +59,9 @@ def test_a_search_reads_the_pairs_of_its_own_comparison(store: Store, tmp_path: 
     store.begin_run(samples.run_record("plain"), [samples.planned_case("plain")])
     search = SimulatedLab((PHONE,), ("b0", "b1")).search(BuildLine((checked("b0"), checked("b1"))))
     own = lab(store, tmp_path)
-    assert own.measured(search).nights == {"mine": "2026-11-21", "later": "2026-11-21"}
-    assert {row.planned.run for row in own.measured(search).rows} == {"mine", "later"}
+    ours = ("mine", "later", "suspicion")
+    assert own.measured(search).nights == dict.fromkeys(ours, "2026-11-21"), "what decided a suspicion counts as well"
+    assert {row.planned.run for row in own.measured(search).rows} == set(ours)
     other_file = replace(own, models={"m": replace(MODEL_FILE, artifact=replace(MODEL_FILE.artifact, sha256="d" * 64))})
     assert other_file.measured(search).rows == ()
     workloads = {"bench": Workload(WorkloadKind.THROUGHPUT, gen_tokens=7)}
