@@ -29,6 +29,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/store.py
 	$(BIN)/python bench/report.py
 	$(BIN)/python bench/nightly.py
+	$(BIN)/python bench/month.py
 
 picture: $(VENV)/.dev
 	$(BIN)/python -m reports.picture docs/images/report.png

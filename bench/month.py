@@ -81,7 +81,8 @@ def build_name(number: int) -> str:
 
 
 def make_build(source: Path, folder: Path, number: int) -> None:
-    """The build of a night: the tools, one set of kernels, and a file that makes it differ from all others."""
+    """The build of a night: the tools, one set of kernels, and a name behind the program that makes it differ from all
+    others and changes nothing that runs."""
     kernels = SLOW if number >= STEP else FAST
     target = folder / build_name(number)
     target.mkdir(parents=True)
@@ -89,9 +90,10 @@ def make_build(source: Path, folder: Path, number: int) -> None:
         kind = file.name.removeprefix("libggml-cpu-").removesuffix(".so")
         if file.name.startswith("libggml-cpu-") and kind not in kernels:
             continue
-        if file.name in ("llama-bench", "llama-server") or ".so" in file.name:
+        if file.name == "llama-bench" or ".so" in file.name:
             shutil.copy2(file, target / file.name)
-    (target / "build.txt").write_text(f"{build_name(number)}\n", encoding="ascii")
+    with (target / "llama-bench").open("ab") as program:
+        program.write(build_name(number).encode())
 
 
 class Month:
