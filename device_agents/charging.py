@@ -6,6 +6,7 @@ link goes with the power, so the phone keeps a record meanwhile and tells afterw
 
 from __future__ import annotations
 
+import math
 import tempfile
 import threading
 import time
@@ -81,6 +82,7 @@ class HubCharging:
         read_power: asks the phone.
         run: runs uhubctl; None: the one that is installed.
         notice_s: how long the phone may take to notice.
+        gone_s: a link that was lost for so long has gone with the power; None: as long as `notice_s`.
         held_pct: the port is switched off to hold the charge of its phone, which stands at so many percent.
     """
 
@@ -91,12 +93,14 @@ class HubCharging:
         *,
         run: power.Run | None = None,
         notice_s: float = NOTICE_S,
+        gone_s: float | None = None,
         held_pct: float | None = None,
     ) -> None:
         self._port = port
         self._read = read_power
         self._run = run
         self._notice_s = notice_s
+        self._gone_s = notice_s if gone_s is None else gone_s
         self._held_pct = held_pct
 
     def impossible(self) -> str:
@@ -134,16 +138,17 @@ class HubCharging:
 
     def _await_off(self, deadline: float) -> PowerCut:
         lost, seen = "", ""
+        lost_at = math.inf
         while True:
             try:
                 reading = self._read(max(0.1, min(_EVERY_S * 10, deadline - time.monotonic())))
-                lost = ""
+                lost, lost_at = "", math.inf
                 if isinstance(reading, Measured) and not reading.value:
                     return PowerCut("phone", f"{_name(self._port)} is off and the phone reports no external power")
                 seen = reading.reason if isinstance(reading, Unavailable) else "it still reports external power"
             except FarmError as error:
-                lost = error.message
-            if time.monotonic() >= deadline:
+                lost, lost_at = error.message, min(lost_at, time.monotonic())
+            if time.monotonic() >= min(deadline, lost_at + self._gone_s):
                 break
             threading.Event().wait(_EVERY_S)
         if lost:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
+from harness.analysis.nights_words import measured
 from harness.model import (
     NOT_A_PHONE,
     Change,
@@ -112,7 +113,7 @@ def headline(nights: NightInput) -> str:
     start = f"Night of {day(night.night)}, {_ended(night)}"
     if summary is None:
         return f"{start}: {_why_untold(night)}."
-    parts = [f"{summary.measured} of {summary.due} measured", _changes(nights)]
+    parts = [measured(summary), _changes(nights)]
     if summary.hands:
         first, *others = summary.hands
         more = f" and {len(others)} more" if others else ""

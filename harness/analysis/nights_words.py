@@ -26,13 +26,14 @@ def headline(summary: NightSummary, zone: tzinfo | None = None) -> str:
     Args: zone: whose clock tells the end; None: that of this host.
     """
     ended = datetime.fromtimestamp(summary.ended_at, UTC).astimezone(zone)
-    parts = [_measured(summary), _changes(summary)]
+    parts = [measured(summary), _changes(summary)]
     if summary.hands:
         parts.append(f"hands needed: {_hands(summary.hands)}")
     return f"Night of {day(summary.night)}, ended {ended:%H:%M}: {'; '.join(parts)}"
 
 
-def _measured(summary: NightSummary) -> str:
+def measured(summary: NightSummary) -> str:
+    """How much of a night was measured: \"412 of 430 measured\"."""
     if not summary.phones:
         return "no phone took part"
     return f"{summary.measured} of {summary.due} measured" if summary.due else "nothing was due"

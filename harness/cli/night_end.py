@@ -54,14 +54,15 @@ _WORST_FIRST = (
 def finish(
     work: NightWork,
     tonight: Tonight,
-    attached: Sequence[Attached],
     devices: tuple[ResolvedDevice, ...],
     pairs: PairWork,
 ) -> NightSummary:
-    """Do what belongs to the end of a night, and store what became of it."""
+    """Do what belongs to the end of a night, and store what became of it. Args: devices: that took part."""
     store, inventory, notes = work.store, work.loaded.inventory, work.notes
     opener = compose.opener(inventory)
     judged = work.judged()
+    # A phone that was lost during the night needs a hand in the morning.
+    attached = compose.discover(inventory)
     attempted(
         "health of the phones",
         notes,
@@ -190,8 +191,9 @@ def _order(change: Change) -> tuple[int, float, str]:
 
 
 def _flips(work: NightWork) -> tuple[VerdictFlip, ...]:
-    """Against the newest earlier night that measured anything."""
+    """Against the newest earlier night that measured anything; phones that are kept apart tell nothing."""
     runs = work.runs(NightRole.MEASURE)
+    apart = quarantine.current(work.store)
     earlier = [night for run in runs if (night := str(run.options["nightly"]["night"])) < work.wish.night]
     if not earlier:
         return ()
@@ -201,6 +203,7 @@ def _flips(work: NightWork) -> tuple[VerdictFlip, ...]:
             for run in runs
             if run.options["nightly"]["night"] == night
             for name, judged in _verdicts(work, run).items()
+            if judged.planned.identity not in apart
         }
         for night in (max(earlier), work.wish.night)
     )

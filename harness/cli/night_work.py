@@ -16,12 +16,13 @@ from harness.cli.night_pairs import PairWork
 from harness.cli.night_setup import Tonight, with_new_files, with_pinned
 from harness.cli.pairs import close_left
 from harness.cli.run import Execution, Prepared, close_run, plan_of, record_of
-from harness.leases import identity_of_this_process
+from harness.errors import NoDeviceError
+from harness.leases import identity_of_this_process, is_alive
 from harness.model import Attached, CaseStatus, NightRecord, NightRole, NightSummary, RunRecord, RunStatus
 from harness.nightly.judging import Judged, judge_lab
 from harness.nightly.order import for_a_night
 from harness.nightly.window import margin_s
-from harness.plan import ResolvedDevice, Selection, check_selection, resolve_devices, select_devices, usable
+from harness.plan import ResolvedDevice, Selection, resolve_devices, select_devices, usable
 from harness.value_order import past_of
 
 if TYPE_CHECKING:
@@ -90,17 +91,17 @@ class NightWork:
                 self.store.nights.end(self.lab, self.wish.night, RunStatus.INTERRUPTED, time.time(), None)
                 return None
         self.notes += [*tonight.notes, *pairs.notes]
-        return night_end.finish(self, tonight, attached, devices, pairs)
+        return night_end.finish(self, tonight, devices, pairs)
 
     def _begin(self) -> None:
         """Record the night; what a killed one left open is closed, but for this very night, which goes on."""
         me = identity_of_this_process()
         for record in self.store.nights.all(self.lab):
-            if record.night != self.wish.night and record.status is RunStatus.RUNNING:
+            if record.night != self.wish.night and record.status is RunStatus.RUNNING and not _is_driven(record):
                 self.store.nights.end(self.lab, record.night, RunStatus.INTERRUPTED, time.time(), None)
         close_left(self.store)
         for run in self.runs(NightRole.MEASURE):
-            if _night_of(run) != self.wish.night and run.status is not RunStatus.FINISHED:
+            if _night_of(run) != self.wish.night and run.status is not RunStatus.FINISHED and not _is_driven(run):
                 # What did not fit into that night is measured in this one, with the files of today.
                 close_run(self.store, run.id, resumable=False)
         self.store.nights.begin(
@@ -129,7 +130,6 @@ class NightWork:
     def _devices(self, attached: Sequence[Attached]) -> tuple[ResolvedDevice, ...]:
         inventory = self.loaded.inventory
         selection = Selection(self.wish.suite, tiers=self.wish.tiers)
-        check_selection(inventory, selection)
         chosen = select_devices(inventory, selection, resolve_devices(inventory, attached))
         return tuple(device for device in chosen if usable(device.attached))
 
@@ -146,7 +146,7 @@ class NightWork:
         if begun:
             for record in begun:
                 if record.status is not RunStatus.FINISHED and not self.cancel.is_set():
-                    self._carry_out(resuming.prepare(self.context, self.store, record))
+                    self._go_on(record)
             return
         if self.cancel.is_set():
             return
@@ -163,6 +163,15 @@ class NightWork:
         record = replace(record_of(prepared), options=options)
         self.store.begin_run(record, prepared.plan.cases)
         self._carry_out(self._execution(prepared, record))
+
+    def _go_on(self, record: RunRecord) -> None:
+        try:
+            execution = resuming.prepare(self.context, self.store, record)
+        except NoDeviceError as error:
+            self.notes.append(f"run {record.id} could not go on: {error}")
+            close_run(self.store, record.id, resumable=False)
+        else:
+            self._carry_out(execution)
 
     def _execution(self, prepared: Prepared, record: RunRecord) -> Execution:
         cases = prepared.plan.of(CaseStatus.PLANNED)
@@ -222,6 +231,12 @@ class _TimeLimit:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+def _is_driven(record: NightRecord | RunRecord) -> bool:
+    """Whether a living process is at it: another host of the same lab, or `farm resume`."""
+    running = record.status is RunStatus.RUNNING
+    return running and is_alive(record.host, record.pid, record.pid_started)
 
 
 def _night_of(run: RunRecord) -> str:

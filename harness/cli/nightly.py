@@ -55,6 +55,7 @@ def nightly(
     from harness.cli import compose, exits, interrupts, night_told
     from harness.cli.night_work import NightWork, Wish
     from harness.nightly import lock, window
+    from harness.plan import Selection, check_selection
     from harness.store import Store
 
     loaded = compose.load_inventory(context)
@@ -70,6 +71,7 @@ def nightly(
         pairs_s=60 * (section.pairs_minutes if pairs_minutes is None else pairs_minutes),
         report_dir=report_dir or context.state_dir / "reports",
     )
+    check_selection(loaded.inventory, Selection(wish.suite, tiers=wish.tiers))
     outputs = night_told.Outputs(junit, markdown)
     outputs.check()
     with lock.held(context.state_dir), Store.open(context.db_url) as store, interrupts.until_signalled() as asked:

@@ -1,8 +1,8 @@
 """The charge of phones at switched hub ports, held between two levels while nobody works with them.
 
 Where the cable that feeds a phone also carries adb, a phone whose port is off cannot be asked: its level is then what
-it was, less what it loses in that time, and no port stays off longer than `MOST_OFF_S`. What is off is written down
-first (`device_agents.ports_off`), so that whoever takes phones next switches it on.
+it was, less what it loses in that time, and none stays out of sight longer than `MOST_OFF_S`. What is off is written
+down first (`device_agents.ports_off`), so that whoever takes phones next switches it on.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _RISE_PCT = 2.0
 
 _POWER_S = 90.0
 _LINK_GONE_S = 5.0
-"""How long a phone whose link went with its power is looked for."""
+"""For how long a link has to be lost to have gone with the power."""
 
 _LOOK_S = 1.0
 
@@ -206,8 +206,7 @@ class _Holding:
             agent.close()
 
     def _switch_off(self, phone: ResolvedDevice, agent: DeviceAgent, port: UsbPort, level: float) -> HeldCharge:
-        notice_s = NOTICE_S if phone.attached.over_network else _LINK_GONE_S
-        control = HubCharging(port, reader(agent), run=self.run, notice_s=notice_s, held_pct=level)
+        control = HubCharging(port, reader(agent), run=self.run, notice_s=NOTICE_S, gone_s=_LINK_GONE_S, held_pct=level)
         reason = control.impossible()
         if reason:
             return HeldCharge(phone.id, "skipped", reason, level)

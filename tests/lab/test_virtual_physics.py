@@ -65,7 +65,7 @@ def test_the_same_time_in_other_steps_gives_the_same_truth() -> None:
 
 
 def test_a_charger_fills_the_battery_until_it_is_full() -> None:
-    start, end = _run("pixel-7a", 3600.0, charger="ac")
+    start, end = _run("pixel-7a", 1800.0, charger="ac")
     assert start.charge_mah < end.charge_mah < end.full_mah
     _, full = _run("pixel-7a", 8 * 3600.0, charger="ac")
     assert full.level_pct == pytest.approx(100.0, abs=0.5)
