@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 
 from device_agents import ports_off
+from tests.order import long_first
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = long_first(items, lambda item: item.get_closest_marker("long") is not None, workers)
 
 
 @pytest.fixture(autouse=True)

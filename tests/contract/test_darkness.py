@@ -139,6 +139,7 @@ def provenance(seen: Seen) -> Mapping[str, Any]:
     return seen.row.provenance
 
 
+@pytest.mark.long
 @needs_compiler
 def test_the_run_goes_on_unplugged_while_the_phone_is_out_of_reach(plugged: RunningLab, farm: Farm) -> None:
     hub = Hub(cable(plugged))
@@ -159,6 +160,7 @@ def test_the_run_goes_on_unplugged_while_the_phone_is_out_of_reach(plugged: Runn
     assert plugged.says(PHONE, "settings get system screen_off_timeout") != "2147483647"
 
 
+@pytest.mark.long
 @needs_compiler
 def test_a_hub_that_cuts_the_data_lines_only_is_found_out_by_the_phone(
     plugged: RunningLab, farm: Farm, monkeypatch: pytest.MonkeyPatch
@@ -183,6 +185,7 @@ def test_a_hub_that_only_pretends_is_measured_on_its_power(plugged: RunningLab, 
     assert hub.on
 
 
+@pytest.mark.long
 @needs_compiler
 def test_power_that_is_back_before_the_end_takes_the_energy_away(
     plugged: RunningLab, farm: Farm, monkeypatch: pytest.MonkeyPatch

@@ -39,6 +39,7 @@ def check(farm: Farm, expected: dict[str, tuple[str, str | None]]) -> dict[str, 
     return rows
 
 
+@pytest.mark.long
 def test_runners_that_end_badly(on_phones: MakeFarm, lab: RunningLab) -> None:
     farm = on_phones(PHONE)
     bodies = {name: body for name, (body, _, _) in BODIES.items()}

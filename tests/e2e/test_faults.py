@@ -130,6 +130,7 @@ def test_a_push_goes_on_where_it_was_cut(on_phones: MakeFarm, lab: RunningLab) -
     assert deploys[-1].detail["model"]["resumed_bytes"] > 0
 
 
+@pytest.mark.long
 def test_a_phone_that_stays_away_does_not_stop_the_others(
     on_phones: MakeFarm, lab: RunningLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

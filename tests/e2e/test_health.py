@@ -83,6 +83,7 @@ def later(farm: Farm, hours: float) -> None:
     note.write_text(json.dumps(fields | {"since": fields["since"] - hours * 3600}))
 
 
+@pytest.mark.long
 def test_the_charge_of_a_phone_is_held_and_any_command_takes_it_back(held_lab: RunningLab, tmp_path: Path) -> None:
     farm, port = farm_at_hub(held_lab, tmp_path), tmp_path / "port"
     held_lab.lab.set(PHONE, battery_level=70, charger="usb")

@@ -40,6 +40,7 @@ def test_interrupted_while_the_runner_works(on_phones: MakeFarm, lab: RunningLab
     farm("resume").expect(0, "nothing to resume")
 
 
+@pytest.mark.long
 def test_interrupted_while_a_model_is_pushed(on_phones: MakeFarm, lab: RunningLab) -> None:
     farm = on_phones(PHONE)
     farm.write(models=[farm.model(padding=24_000_000)], runners=[farm.runner(ANSWER)])

@@ -119,6 +119,7 @@ def at_work(going: Going, lab: RunningLab, repeat: int = 1) -> int:
 # --- one run over both ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_one_run_and_one_report_of_both_platforms(on_phones: MakeFarm, start_lab: StartLab, app: VirtualApp) -> None:
     lab = start_lab("pixel-8-pro", PHONE)
     farm = on_phones(of=lab)
@@ -183,6 +184,7 @@ DEATHS: Mapping[str, tuple[str, Mapping[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.long
 def test_each_death_has_its_class_and_evidence_and_the_phone_is_usable(farm: Farm, iphones: RunningLab) -> None:
     """That the phone is usable after each is shown by the next one."""
     farm.write(suites={"standard": {"workloads": ["endless"], "repeats": len(DEATHS)}})
@@ -206,6 +208,7 @@ def test_each_death_has_its_class_and_evidence_and_the_phone_is_usable(farm: Far
 STEPS = ("select", "storage", "deploy", "gate", "warm_up", "run", "collect", "clean_up")
 
 
+@pytest.mark.long
 def test_a_cable_pulled_at_any_step_costs_no_measurement(farm: Farm, iphones: RunningLab) -> None:
     farm.write(suites={"standard": {"workloads": ["bench"], "repeats": len(STEPS)}})
     going = farm.start("-v", "run")
@@ -219,6 +222,7 @@ def test_a_cable_pulled_at_any_step_costs_no_measurement(farm: Farm, iphones: Ru
     assert not status_of(iphones)["processes"]
 
 
+@pytest.mark.long
 def test_a_push_goes_on_where_the_cable_was_pulled(farm: Farm, iphones: RunningLab) -> None:
     size, offsets = 16_000_000, (1, 15_000_000)
     models = []
@@ -245,6 +249,7 @@ def test_a_push_goes_on_where_the_cable_was_pulled(farm: Farm, iphones: RunningL
 # --- controllers ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_two_controllers_want_one_iphone(farm: Farm, iphones: RunningLab) -> None:
     farm.write(suites={"standard": {"workloads": ["endless"], "repeats": 1}})
     other = beside(farm, "colleague")
@@ -257,6 +262,7 @@ def test_two_controllers_want_one_iphone(farm: Farm, iphones: RunningLab) -> Non
     first.end().expect(1)
 
 
+@pytest.mark.long
 def test_a_killed_controller_loses_nothing_and_measures_nothing_twice(farm: Farm, iphones: RunningLab) -> None:
     farm.write(suites={"standard": {"workloads": ["some"], "repeats": 2}})
     going = farm.start("-v", "run")
@@ -273,6 +279,7 @@ def test_a_killed_controller_loses_nothing_and_measures_nothing_twice(farm: Farm
 # --- what is missing --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_what_an_iphone_lacks_is_said_and_what_can_be_cured_is(
     farm_of: Callable[[str], Farm], iphones: RunningLab
 ) -> None:

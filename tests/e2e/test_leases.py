@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import MakeFarm
 from tests.e2e.support import ANSWER, Farm, gate, gated, left_on
 from tests.lab.conftest import RunningLab, eventually
@@ -43,6 +45,7 @@ def test_two_runs_with_two_databases(on_phones: MakeFarm, lab: RunningLab) -> No
     other("run", env={"FARM_OWNER": "bob@desk"}).expect(0)
 
 
+@pytest.mark.long
 def test_a_reservation_keeps_others_out_and_its_owner_in(on_phones: MakeFarm) -> None:
     farm = on_phones(PHONE)
     farm.write(models=[farm.model()], runners=[farm.runner(ANSWER)])

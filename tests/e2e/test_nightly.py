@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
+
 from harness.model import CaseResult, CaseStatus, Measured, NightRole, Reading, RunStatus
 from harness.store import Store
 from tests.e2e.conftest import MakeFarm
@@ -84,6 +86,7 @@ def history(store: Store, nights: list[str]) -> None:
         store.set_run_status(run, RunStatus.FINISHED, first.started_at + 1)
 
 
+@pytest.mark.long
 def test_a_slower_build_is_confirmed_named_and_told_to_everybody(on_phones: MakeFarm, lab: RunningLab) -> None:
     phones = phones_of(lab)
     farm = on_phones()
@@ -129,6 +132,7 @@ def test_a_slower_build_is_confirmed_named_and_told_to_everybody(on_phones: Make
         assert left_on(lab, phone["id"]) == ""
 
 
+@pytest.mark.long
 def test_a_killed_night_goes_on_and_measures_nothing_twice(on_phones: MakeFarm, lab: RunningLab) -> None:
     phone = phones_of(lab)[0]
     farm = on_phones(phone["id"])

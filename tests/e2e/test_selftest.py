@@ -69,6 +69,7 @@ def test_times_memory_and_sampling_hold_on_every_phone_and_are_remembered(tmp_pa
             assert kept.value["device_kind"] == "virtual"
 
 
+@pytest.mark.long
 def test_the_native_runner_holds_on_a_virtual_phone(tmp_path: Path, lab: RunningLab) -> None:
     done = run(tmp_path, "--lab", lab.lab.name, "--checks", "native", "--json")
     checks = checks_of(done)
@@ -97,6 +98,7 @@ def test_a_runner_that_takes_the_last_of_a_phones_memory_is_ended_and_named(tmp_
     assert all("MB" in check["note"] for check in checks), "how much was left is told"
 
 
+@pytest.mark.long
 def test_an_iphone_is_held_against_its_truth_beside_an_android_phone(tmp_path: Path, start_lab: StartLab) -> None:
     lab = start_lab("pixel-8-pro", IPHONE)
     done = run(tmp_path, "--lab", lab.lab.name, "--checks", "clock_map,low_memory,native", "--json")
@@ -113,6 +115,7 @@ def test_an_iphone_is_held_against_its_truth_beside_an_android_phone(tmp_path: P
     ]
 
 
+@pytest.mark.long
 def test_what_ios_ends_an_app_for_is_named(tmp_path: Path, start_lab: StartLab) -> None:
     lab = start_lab(IPHONE)
     checks = checks_of(run(tmp_path, "--lab", lab.lab.name, "--checks", "gate,ios_deaths,observer", "--json"))

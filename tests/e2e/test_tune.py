@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.conftest import MakeFarm
 
 PHONE = "pixel-8-pro"
@@ -16,6 +18,7 @@ echo "{\\"n_prompt\\":0,\\"n_gen\\":8,\\"samples_ns\\":[${ms}000000]}"
 """A llama-bench that says 28 tok/s for two threads and less for any other count, with some noise."""
 
 
+@pytest.mark.long
 def test_the_fastest_setting_is_found_kept_and_shown(on_phones: MakeFarm) -> None:
     farm = on_phones(PHONE)
     workload = {"kind": "throughput", "prompt_tokens": 8, "gen_tokens": 8}

@@ -265,6 +265,7 @@ print(list(lab.folder.parent.iterdir()))
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs every other test of this file already")
 def test_an_ordinary_user_can_do_it_too(start_lab: StartLab, tmp_path: Path) -> None:
     start_lab(PHONE)  # skips where no phone can start, and has the rootfs built

@@ -67,6 +67,7 @@ def findings(farm: Farm, *options: str) -> dict[str, dict[str, str]]:
     return {row["subject"]: row for row in farm("--json", "doctor", *options).json()["findings"]}
 
 
+@pytest.mark.long
 def test_the_port_is_proven_only_when_asked_and_remembered(lab: RunningLab, tmp_path: Path) -> None:
     farm = farm_with_hub(lab, tmp_path)
     before = findings(farm)
@@ -82,6 +83,7 @@ def test_the_port_is_proven_only_when_asked_and_remembered(lab: RunningLab, tmp_
     assert "not proven" not in after["text"]
 
 
+@pytest.mark.long
 def test_a_port_that_a_killed_run_left_off_is_switched_on_and_its_phone_found(lab: RunningLab, tmp_path: Path) -> None:
     try:
         build = debian_tools.runner_folder()

@@ -47,6 +47,7 @@ def capabilities(build: Built, starter: Sequence[str] = ()) -> dict[str, object]
     return told
 
 
+@pytest.mark.long
 def test_the_executorch_runner_is_complete_in_its_folder(tmp_path: Path) -> None:
     build = built("executorch")
     told = capabilities(build)
@@ -93,6 +94,7 @@ def test_a_broken_pte_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not (native_build.source() / "src" / "backend_llama.cpp").is_file(), reason="no llama.cpp back end in this source"
 )
+@pytest.mark.long
 def test_the_llama_runner_is_complete_in_its_folder() -> None:
     build = built("llama.cpp")
     told = capabilities(build, debian_tools.loader_command())
