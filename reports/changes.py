@@ -35,7 +35,7 @@ from reports.nights import (
 from reports.numbers import DASH, day, moment, plural
 from reports.views import Named, Tally
 
-MOST_CHARTS = 24
+MOST_CHARTS = 16
 """Changes of a tier that are drawn, the worst first: a picture takes some 6 kB of a page that stays below 3 MB."""
 
 _OPENED = (ChangeState.REGRESSION, ChangeState.SUSPECT)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
 
 import numpy as np
 
 from harness.analysis.nights.epochs import Floats, Panel, panel
+from harness.analysis.nights.pool import WINDOW
 from harness.model import Change, LevelStep, NightValue, SeriesId
 from reports.inputs import NightPoint, SeriesNights
+from reports.night_chart import MOST_NIGHTS
 from reports.nights import STATES, state_of
 
 
@@ -16,10 +19,10 @@ def series_nights(series: SeriesId, values: Iterable[NightValue], step: LevelSte
     """The nights of one series, for its plot.
 
     Args:
-        values: those that were judged, in any order.
+        values: those that were judged, in any order; nights that are too old to be drawn or compared with are left out.
         step: the change that is drawn; without one each phone is set against the median of all its nights.
     """
-    given = tuple(values)
+    given = _recent(tuple(values), step)
     table = panel(series.metric, given)
     level = _relative(table, step.night if step else "")
     return SeriesNights(
@@ -40,6 +43,16 @@ def drawn_series(
     """
     listed = [change for change in changes if state_of(change) in STATES]
     return tuple(series_nights(one.series, values.get(one.series, ()), one.step) for one in listed)
+
+
+def _recent(values: Sequence[NightValue], step: LevelStep | None) -> tuple[NightValue, ...]:
+    """What is drawn, and before the step as many nights as a level is judged from."""
+    if not values:
+        return ()
+    first = date.fromisoformat(max(value.night for value in values)) - timedelta(days=MOST_NIGHTS)
+    if step is not None:
+        first = min(first, date.fromisoformat(step.earliest) - timedelta(days=WINDOW))
+    return tuple(value for value in values if value.night >= first.isoformat())
 
 
 def _point(night: str, column: Floats) -> NightPoint:

@@ -144,7 +144,7 @@ def test_beyond_the_budget_the_worst_are_drawn(nights: NightInput) -> None:
     drawn = tuple(replace(nights.series[0], series=one.series) for one in many)
     (group,) = told(replace(only(nights, *many), series=drawn)).groups
     assert [one.chart is not None for one in group.rows] == [True] * MOST_CHARTS + [False] * 3
-    assert group.rows[-1].no_chart == "only the first 24 changes are drawn, to keep this file small"
+    assert group.rows[-1].no_chart == f"only the first {MOST_CHARTS} changes are drawn, to keep this file small"
 
 
 def test_a_build_without_a_name_is_named_by_its_hash(nights: NightInput) -> None:

@@ -69,3 +69,13 @@ def test_an_epoch_after_the_step_is_set_against_itself() -> None:
     assert found.borders == (night_of(STEP + 4),)
     assert levels(found)[night_of(STEP + 2)] == pytest.approx(DELTA, abs=0.03)
     assert levels(found)[night_of(NIGHTS - 1)] == pytest.approx(0, abs=0.03)
+
+
+def test_nights_of_long_ago_are_left_out_and_a_level_before_an_old_step_is_not() -> None:
+    first = values(worse=DELTA)
+    late = [replace(value, night="2026-06-30") for value in values(worse=DELTA) if value.night == night_of(NIGHTS - 1)]
+    assert [point.night for point in series_nights(series(), [*first, *late]).points] == ["2026-06-30"]
+    found = levels(series_nights(series(), [*first, *late], step(DELTA)))
+    assert len(found) == NIGHTS
+    assert found["2026-06-30"] == pytest.approx(DELTA, abs=0.03)
+    assert series_nights(series(), ()).points == ()
