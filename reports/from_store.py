@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
@@ -11,8 +10,8 @@ from typing import Any
 from harness.analysis.repeats import RepeatPolicy
 from harness.leases import is_alive
 from harness.model import NightRecord, NightSummary, PlannedCase, RunRecord, RunStatus
-from harness.nightly.spans import QUARANTINE
-from harness.store import DeviceRecord, MeasurementRow, Store
+from harness.nightly.spans import QUARANTINE, quarantine_spans, quarantined_now
+from harness.store import MeasurementRow, Store
 from reports.cases import UNTOLD
 from reports.inputs import DeviceInput, NightInput, Past, Repetition, RunInput, decides_builds
 from reports.matrix import METRIC
@@ -100,17 +99,11 @@ def _repetition(store: Store, row: MeasurementRow) -> Repetition:
 
 def _quarantines(store: Store, record: RunRecord) -> Mapping[str, str]:
     """Identity → why what the phone gave in a run is kept apart: it was in quarantine when the run ended, or is now."""
-    ended = math.inf if record.ended_at is None else record.ended_at
-    by_phone: dict[str, list[DeviceRecord]] = {}
-    for one in store.device_records(kind=QUARANTINE):
-        by_phone.setdefault(one.identity, []).append(one)
-    reasons: dict[str, str] = {}
-    for identity, words in by_phone.items():
-        then = [one for one in words if one.at <= ended]
-        for newest in (*then[-1:], words[-1]):
-            if newest.value.get("lifted") is not True:
-                reasons.setdefault(identity, _text(newest.value, "reason") or UNTOLD)
-    return reasons
+    records = store.device_records(kind=QUARANTINE)
+    held = quarantined_now(quarantine_spans(records))
+    if record.ended_at is not None:
+        held |= quarantined_now(quarantine_spans(one for one in records if one.at <= record.ended_at))
+    return {identity: one.reason or UNTOLD for identity, one in held.items()}
 
 
 def _device(planned: PlannedCase, provenance: Mapping[str, Any], apart: Mapping[str, str]) -> DeviceInput:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from harness.analysis.nights.epochs import direction
+from harness.analysis.nights.epochs import worse_by
 from harness.model import CaseStatus, Measured, PairSet, PlannedCase, Reading
 
 
@@ -47,18 +47,11 @@ def pair_sets(
     for (run, identity), sides in sorted(halves.items(), key=lambda item: (nights[item[0][0]], item[0])):
         both = [(sides[good][repeat], sides[bad][repeat]) for repeat in sorted(sides[good].keys() & sides[bad].keys())]
         for metric in metrics:
-            ratios = [ratio(metric, *pair) for pair in both]
+            ratios = [worse_by(metric, figure(metric, before), figure(metric, after)) for before, after in both]
             told = tuple(one for one in ratios if one is not None)
             if told:
                 found[metric].append(PairSet(identity, nights[run], good, bad, told))
     return found
-
-
-def ratio(metric: str, good: Row, bad: Row) -> float | None:
-    """log(bad / good), + is worse; None where a side has no positive value, or neither direction is better."""
-    sign = direction(metric)
-    before, after = figure(metric, good), figure(metric, bad)
-    return sign * math.log(after / before) if sign and before is not None and after is not None else None
 
 
 def figure(metric: str, row: Row) -> float | None:

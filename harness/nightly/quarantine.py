@@ -21,7 +21,7 @@ from harness.model import (
 from harness.nightly.failures import night_failures
 from harness.nightly.hands import BAD_BATTERY, CAPACITY_LEAST_PCT
 from harness.nightly.looks import known_phones
-from harness.nightly.spans import QUARANTINE
+from harness.nightly.spans import QUARANTINE, last_lift, quarantine_spans, quarantined_at, quarantined_now
 from harness.phone_memory import QUALIFICATION
 from harness.store import DeviceRecord, MeasurementRow, Store
 
@@ -57,29 +57,11 @@ _Evidence = tuple[str, str, float]
 # --- the record -------------------------------------------------------------------------------------------------------
 
 
-def quarantined_at(records: Iterable[DeviceRecord], identity: str, at: float = math.inf) -> Quarantine | None:
-    """The quarantine that a phone was in at a time; None: in none.
-
-    Args:
-        records: device records of any phones and kinds.
-        at: Unix seconds; now unless given.
-    """
-    own = (record for record in records if record.kind == QUARANTINE and record.identity == identity)
-    found: Quarantine | None = None
-    for record in sorted((each for each in own if each.at <= at), key=lambda each: each.at):
-        if record.value.get("lifted"):
-            found = None
-            continue
-        words = {name: str(record.value.get(name, "")) for name in ("device_id", "reason", "author")}
-        found = Quarantine(identity, since=found.since if found else record.at, **words)
-    return found
-
-
 def kept_apart(store: Store, rows: Iterable[MeasurementRow]) -> dict[str, str]:
     """Device id → why its results are kept apart, of the phones that were in quarantine when they were measured; what
     never started counts as of the start of its run."""
-    records = store.device_records(kind=QUARANTINE)
-    if not records:
+    spans = quarantine_spans(store.device_records(kind=QUARANTINE))
+    if not spans:
         return {}
     begun: dict[str, float] = {}
     found: dict[str, str] = {}
@@ -90,7 +72,7 @@ def kept_apart(store: Store, rows: Iterable[MeasurementRow]) -> dict[str, str]:
                 record = store.run(run)
                 begun[run] = record.started_at if record is not None else 0.0
             at = begun[run]
-        held = quarantined_at(records, row.planned.identity, at)
+        held = quarantined_at(spans, row.planned.identity, at)
         if held is not None:
             found[row.planned.device_id] = held.reason
     return found
@@ -98,9 +80,7 @@ def kept_apart(store: Store, rows: Iterable[MeasurementRow]) -> dict[str, str]:
 
 def current(store: Store) -> Mapping[str, Quarantine]:
     """Identity → the quarantine that the phone is in now."""
-    records = store.device_records(kind=QUARANTINE)
-    found = ((identity, quarantined_at(records, identity)) for identity in sorted({each.identity for each in records}))
-    return {identity: held for identity, held in found if held is not None}
+    return quarantined_now(quarantine_spans(store.device_records(kind=QUARANTINE)))
 
 
 def put(store: Store, quarantine: Quarantine) -> None:
@@ -111,15 +91,6 @@ def put(store: Store, quarantine: Quarantine) -> None:
 def lift(store: Store, quarantine: Quarantine, *, author: str, reason: str, at: float) -> None:
     """Let a phone out. Args: author, reason: who did it and why. at: Unix seconds."""
     _add(store, quarantine, at, reason, author, lifted=True)
-
-
-def lifts(records: Iterable[DeviceRecord]) -> Mapping[str, float]:
-    """Identity → when a person let the phone out last, Unix seconds."""
-    found: dict[str, float] = {}
-    for record in records:
-        if record.kind == QUARANTINE and record.value.get("lifted"):
-            found[record.identity] = max(record.at, found.get(record.identity, 0.0))
-    return found
 
 
 def _add(store: Store, quarantine: Quarantine, at: float, reason: str, author: str, *, lifted: bool) -> None:
@@ -163,7 +134,8 @@ def to_quarantine(
         at: now, Unix seconds.
     """
     records, looks, moved = tuple(known), tuple(health), tuple(drifts)
-    let_out = lifts(records)
+    spans = quarantine_spans(records)
+    held = quarantined_now(spans)
     names = {drift.identity: drift.device_id for drift in moved} | {look.identity: look.device_id for look in looks}
     found: dict[str, Quarantine] = {}
     for identity, reason, seen_at in (
@@ -172,8 +144,8 @@ def to_quarantine(
         *_of_failures(failures),
         *_of_drifts(moved, at),
     ):
-        fresh = seen_at > let_out.get(identity, -math.inf)
-        if fresh and identity not in found and quarantined_at(records, identity) is None:
+        fresh = seen_at > last_lift(spans, identity)
+        if fresh and identity not in found and identity not in held:
             found[identity] = Quarantine(identity, names.get(identity, identity), reason, at, FARM)
     return tuple(found.values())
 

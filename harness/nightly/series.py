@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from statistics import median
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.analysis.nights.epochs import direction
+from harness.analysis.nights.epochs import worse_by
 from harness.analysis.repeats import RepeatPolicy
 from harness.model import Baseline, NightValue, PairSet, SeriesId
 from harness.nightly.pinned import baseline_id, compared_with, is_baseline
-from harness.nightly.spans import Spans, is_apart
+from harness.nightly.spans import Spans, quarantined_at
 
 if TYPE_CHECKING:
     from harness.store import NightFigure
@@ -98,7 +97,11 @@ def _cells(figures: Iterable[NightFigure], quarantines: Spans) -> dict[_Cell, li
     found: dict[_Cell, list[NightFigure]] = {}
     for (run, cell), rows in cases.items():
         first = min(rows, key=lambda row: row.repeat) if warm_ups[run] else None
-        counting = [row for row in rows if row is not first and not is_apart(quarantines, row.identity, row.started_at)]
+        counting = [
+            row
+            for row in rows
+            if row is not first and quarantined_at(quarantines, row.identity, row.started_at) is None
+        ]
         if counting:
             found.setdefault(cell, []).extend(counting)
     return found
@@ -179,12 +182,7 @@ def _ratios(good: Mapping[int, NightFigure], bad: Mapping[int, NightFigure]) -> 
     both = [(good[number].values, bad[number].values) for number in sorted(good.keys() & bad.keys())]
     found: dict[str, tuple[float, ...]] = {}
     for metric in dict.fromkeys(name for values, _ in both for name in values):
-        sign = direction(metric)
-        ratios = tuple(
-            sign * math.log(after[metric] / before[metric])
-            for before, after in both
-            if before.get(metric, 0.0) > 0 and after.get(metric, 0.0) > 0
-        )
-        if sign and ratios:
-            found[metric] = ratios
+        ratios = [worse_by(metric, before.get(metric), after.get(metric)) for before, after in both]
+        if told := tuple(ratio for ratio in ratios if ratio is not None):
+            found[metric] = told
     return found

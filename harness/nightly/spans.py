@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.model import Quarantine
+
 if TYPE_CHECKING:
     from harness.store import DeviceRecord
 
@@ -16,13 +18,14 @@ QUARANTINE = "quarantine"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Unix seconds. Args: since: the first. until: the first after it, inf while it goes on."""
+    """One quarantine. Args: held: its beginning, with the words said of it last. until: Unix seconds, the first that is
+    no longer in it; inf while it goes on."""
 
-    since: float
+    held: Quarantine
     until: float = math.inf
 
     def __contains__(self, at: float) -> bool:
-        return self.since <= at < self.until
+        return self.held.since <= at < self.until
 
 
 Spans = Mapping[str, tuple[Span, ...]]
@@ -30,26 +33,34 @@ Spans = Mapping[str, tuple[Span, ...]]
 
 
 def quarantine_spans(records: Iterable[DeviceRecord]) -> Spans:
-    """The quarantines that these records begin (`lifted` false) and end (`lifted` true).
+    """The quarantines that device records of kind QUARANTINE begin (`lifted` false) and end (`lifted` true).
 
     Args:
-        records: of kind QUARANTINE, oldest first; one more beginning of an open quarantine changes nothing.
+        records: in any order, of any kinds. One more beginning of an open quarantine changes only its words.
     """
     found: dict[str, tuple[Span, ...]] = {}
-    for record in records:
+    for record in sorted((each for each in records if each.kind == QUARANTINE), key=lambda each: each.at):
         spans = found.get(record.identity, ())
         is_open = bool(spans) and spans[-1].until == math.inf
         if record.value.get("lifted") is True:
             if is_open:
-                found[record.identity] = (*spans[:-1], Span(spans[-1].since, record.at))
-        elif not is_open:
-            found[record.identity] = (*spans, Span(record.at))
+                found[record.identity] = (*spans[:-1], Span(spans[-1].held, record.at))
+            continue
+        words = {name: str(record.value.get(name, "")) for name in ("device_id", "reason", "author")}
+        since = spans[-1].held.since if is_open else record.at
+        begun = Span(Quarantine(record.identity, since=since, **words))
+        found[record.identity] = (*(spans[:-1] if is_open else spans), begun)
     return found
 
 
-def is_apart(spans: Spans, identity: str, at: float) -> bool:
-    """Whether the phone was in quarantine at that time (Unix seconds)."""
-    return any(at in span for span in spans.get(identity, ()))
+def quarantined_at(spans: Spans, identity: str, at: float) -> Quarantine | None:
+    """The quarantine that a phone was in at a time (Unix seconds); None: in none."""
+    return next((span.held for span in spans.get(identity, ()) if at in span), None)
+
+
+def quarantined_now(spans: Spans) -> dict[str, Quarantine]:
+    """Identity → the quarantine that the phone is in."""
+    return {identity: own[-1].held for identity, own in spans.items() if own[-1].until == math.inf}
 
 
 def last_lift(spans: Spans, identity: str) -> float:

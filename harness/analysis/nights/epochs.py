@@ -55,6 +55,14 @@ def direction(metric: str) -> int:
     return {"lower": 1, "higher": -1}.get(spec.better, 0) if spec else 0
 
 
+def worse_by(metric: str, before: float | None, after: float | None) -> float | None:
+    """log(after / before), + is worse; None where a side has no positive value, or neither direction is better."""
+    sign = direction(metric)
+    if not sign or before is None or after is None or not _positive(before) or not _positive(after):
+        return None
+    return sign * math.log(after / before)
+
+
 def judged(value: NightValue, sign: int) -> float | None:
     """The logarithm that is judged; None for a value that has none (not positive, or without its reference)."""
     if not _positive(value.value):

@@ -14,7 +14,7 @@ from harness.model import CaseStatus, ErrorInfo, NightFailures, PhoneDrift, Quar
 from harness.nightly import quarantine
 from harness.nightly.failures import night_failures
 from harness.nightly.looks import HEALTH
-from harness.nightly.quarantine import QUARANTINE, quarantined_at, to_quarantine
+from harness.nightly.quarantine import QUARANTINE, to_quarantine
 from harness.store import DeviceRecord, Store
 from tests.unit.nightly.phones import DAY_S, NOW, look
 from tests.unit.store import samples
@@ -125,18 +125,6 @@ def test_a_drift_is_new_when_all_its_nights_lie_after_the_lift() -> None:
 
 
 # --- the record -------------------------------------------------------------------------------------------------------
-
-
-def test_what_a_phone_was_in_at_a_time() -> None:
-    records = (told(100.0), told(200.0, reason="battery"), told(300.0, lifted=True), told(400.0, reason="again"))
-    assert quarantined_at(records, ID, 99.0) is None
-    assert quarantined_at(records, ID, 150.0) == Quarantine(ID, "a", "drifts", 100.0)
-    assert quarantined_at(records, ID, 250.0) == Quarantine(ID, "a", "battery", 100.0), "since its beginning"
-    assert quarantined_at(records, ID, 350.0) is None
-    assert quarantined_at(records, ID) == Quarantine(ID, "a", "again", 400.0)
-    assert quarantined_at(reversed(records), ID, 150.0) == Quarantine(ID, "a", "drifts", 100.0)
-    assert quarantined_at(records, "another") is None
-    assert quarantined_at((self_test(NOW, ok=False),), ID) is None
 
 
 @pytest.fixture

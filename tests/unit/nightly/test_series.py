@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.model import Baseline, NightValue, SeriesId
+from harness.model import Baseline, NightValue, Quarantine, SeriesId
 from harness.nightly.pinned import baseline_id
 from harness.nightly.series import pairs_of, values_of
 from harness.nightly.spans import Span
@@ -16,6 +16,10 @@ from harness.store import NightFigure
 from tests.unit.nightly.nights import NEW, OLD, PINNED, REFERENCE, RUNNER, figure, night_of, reference, run_of
 
 SERIES = SeriesId("flagship", "m", RUNNER, "chat", "decode_tps")
+
+
+def held(since: float, until: float = math.inf) -> Span:
+    return Span(Quarantine("serial of pixel", "pixel", "drifts", since), until)
 
 
 def only(figures: list[NightFigure], **given: object) -> list[NightValue]:
@@ -128,7 +132,7 @@ def test_of_two_builds_in_one_night_the_newer_counts() -> None:
 def test_nights_in_quarantine_are_left_out() -> None:
     runs = [run_of(index) for index in range(5)]
     rows = [row for run in runs for row in (figure(run), figure(run, identity="serial of s24", value=30.0))]
-    spans = {"serial of pixel": (Span(runs[1].started_at, runs[3].started_at),)}
+    spans = {"serial of pixel": (held(runs[1].started_at, runs[3].started_at),)}
     found = only(rows, quarantines=spans)
     assert [value.night for value in found if value.identity == "serial of pixel"] == [
         night_of(index) for index in (0, 3, 4)
@@ -139,7 +143,7 @@ def test_nights_in_quarantine_are_left_out() -> None:
 def test_a_quarantine_that_begins_within_a_night_leaves_what_was_measured_before() -> None:
     run = run_of()
     rows = [figure(run, k, 40.0 + k) for k in (1, 2, 3)]
-    (value,) = only(rows, quarantines={"serial of pixel": (Span(rows[1].started_at),)})
+    (value,) = only(rows, quarantines={"serial of pixel": (held(rows[1].started_at),)})
     assert (value.value, value.repeats) == (41.0, 1)
 
 
@@ -222,4 +226,4 @@ def test_warm_ups_and_quarantines_are_no_pairs() -> None:
     rows = [row for k in (1, 2, 3) for row in sides(k, 50.0, 40.0 + k, run=run)]
     (found,) = pairs_of(rows)[SERIES]
     assert found.ratios == pytest.approx((math.log(50 / 42), math.log(50 / 43)))
-    assert pairs_of(rows, {"serial of pixel": (Span(0.0),)}) == {}
+    assert pairs_of(rows, {"serial of pixel": (held(0.0),)}) == {}
