@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.main import Context
+from harness.cli.words import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.inventory import LoadedInventory
-    from harness.model import ErrorInfo, Inventory, Model, ModelFile, Runner, RunnerBuild
+    from harness.model import ErrorInfo, Inventory, Model, ModelFile, Quarantine, Runner, RunnerBuild
     from harness.nightly.build_line import BuildLine
     from harness.plan import ResolvedDevice
 
@@ -51,7 +52,7 @@ def bisect(
     The builds are those in the runner's folder (nightly.builds in the inventory). Called again, it goes on where it
     ended.
     """
-    from harness.cli import compose, interrupts, pairs
+    from harness.cli import compose, interrupts, pairs, quarantine
     from harness.cli.bisect_view import exit_code, show
     from harness.nightly.bisecting import Search, bisect_series
     from harness.store import Store
@@ -64,7 +65,7 @@ def bisect(
     work = _workload(inventory, workload)
     files = compose.check_assets((chosen,), (), base).models
     line = _line(inventory, base, entry, good, bad, chosen, files[chosen.id], work)
-    phones = _phones(inventory, entry, tiers, devices)
+    phones = _phones(inventory, entry, tiers, devices, quarantine.current(context))
     for note in (*notes, *line.notes):
         click.echo(note, err=True)
     names = {phone.facts.identity: phone.id for phone in phones}
@@ -182,9 +183,16 @@ def _line(
 
 
 def _phones(
-    inventory: Inventory, runner: Runner, tiers: Sequence[str], devices: Sequence[str]
+    inventory: Inventory,
+    runner: Runner,
+    tiers: Sequence[str],
+    devices: Sequence[str],
+    apart: Mapping[str, Quarantine],
 ) -> tuple[ResolvedDevice, ...]:
-    """The phones of the selection that can run the builds; raises NoDeviceError when there is none."""
+    """The phones of the selection that can run the builds; raises NoDeviceError when there is none.
+
+    Args: apart: identity → quarantine; such a phone takes part only when `devices` names it.
+    """
     from harness.cli import compose
     from harness.errors import UsageError
     from harness.inventory_types import suggest
@@ -203,4 +211,25 @@ def _phones(
         and (one.attached.facts is None or runner.abi in one.attached.facts.abis)
     ]
     what = ", ".join((*(f"tier {tier}" for tier in tiers), *devices)) or "any tier"
-    return compose.require_usable(f"{what} that runs {runner.id}", fitting, attached)
+    usable = compose.require_usable(f"{what} that runs {runner.id}", fitting, attached)
+    return usable if devices else _trusted(usable, apart)
+
+
+def _trusted(phones: Sequence[ResolvedDevice], apart: Mapping[str, Quarantine]) -> tuple[ResolvedDevice, ...]:
+    """Those not in quarantine: a search rests on phones whose figures count. Raises NoDeviceError when none is left.
+
+    Args: apart: identity → quarantine.
+    """
+    from harness.errors import NoDeviceError
+
+    kept = tuple(one for one in phones if one.facts.identity not in apart)
+    for one in phones:
+        if one not in kept:
+            why = apart[one.facts.identity].reason
+            click.echo(visible(f"{one.id} is left out, it is in quarantine: {why}"), err=True)
+    if not kept:
+        raise NoDeviceError(
+            "every phone that could be used is in quarantine\n"
+            "  what to do: name one with --device to use it all the same, or lift it: farm quarantine lift ID"
+        )
+    return kept

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from harness.model import NightRole, RunStatus
 from tests.e2e.conftest import MakeFarm
 from tests.e2e.support import ANSWER, left_on
@@ -32,6 +34,7 @@ def shelve(folder: Path) -> None:
             os.utime(path, (1e9 + number, 1e9 + number))
 
 
+@pytest.mark.long
 def test_a_killed_search_goes_on_and_finds_the_first_bad_build(on_phones: MakeFarm, lab: RunningLab) -> None:
     farm = on_phones(PHONE)
     shelve(farm.folder / "builds")
@@ -71,3 +74,10 @@ def test_a_killed_search_goes_on_and_finds_the_first_bad_build(on_phones: MakeFa
     assert 2 * 16 + 2 <= measured <= 2 * 16 + 3
     assert not (farm.folder / ".farm" / "reports").exists(), "pairs have no report"
     assert left_on(lab, PHONE) == ""
+
+    farm("quarantine", "set", PHONE, "--reason", "it drifts").expect(0)
+    refused = farm("bisect", *ENDS).expect(3)
+    assert f"{PHONE} is left out, it is in quarantine: it drifts" in refused.err
+    assert "--device" in refused.err
+    named = farm("--json", "bisect", *ENDS, "--device", PHONE).expect(0).json()
+    assert named["first_bad"] == found["first_bad"]
