@@ -7,7 +7,6 @@ name itself is the marker: a folder gets it, by one rename, only after the hash 
 from __future__ import annotations
 
 import re
-import tarfile
 import tempfile
 import time
 import uuid
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from device_agents.base import DAY_S, Deployed, Progress, Survey
 from device_agents.posix.link import Link, pour, run_checked, shell_path, text_of
+from device_agents.posix.packing import by_device_name, write_tar
 from harness.errors import ErrorClass, FarmError, Permanent, Transient
 from harness.model import MEGABYTE, Artifact, ArtifactFile
 
@@ -90,7 +90,7 @@ class PosixFiles:
         missing = {}
         for artifact in artifacts:
             there = found[artifact.sha256]
-            expected = _by_device_name(artifact)
+            expected = by_device_name(artifact)
             begun = sum(min(size, expected[name].size) for name, size in there.part.items() if name in expected)
             missing[artifact.sha256] = 0 if there.path is not None else artifact.size - begun
         paths = {sha256: each.path for sha256, each in found.items() if each.path is not None}
@@ -131,7 +131,7 @@ class PosixFiles:
 
     def _ensure(self, artifact: Artifact, keep: frozenset[str], deadline: float, progress: Progress | None) -> Deployed:
         started = time.monotonic()
-        files = _by_device_name(artifact)
+        files = by_device_name(artifact)
         found = self._look((artifact,), limit_s=min(_left(deadline), _SMALL_S))[artifact.sha256]
         if found.path is not None:
             return Deployed(found.path, 0, 0, time.monotonic() - started)
@@ -151,7 +151,7 @@ class PosixFiles:
         deadline: float,
         progress: Progress | None,
     ) -> tuple[int, tuple[str, ...]]:
-        ((name, file),) = _by_device_name(artifact).items()
+        ((name, file),) = by_device_name(artifact).items()
         part = shell_path(self._store, f"{artifact.sha256}.part")
         resumed = found.part.get(name, 0)
         if resumed > file.size:
@@ -217,7 +217,7 @@ class PosixFiles:
         deadline: float,
         progress: Progress | None,
     ) -> tuple[int, tuple[str, ...]]:
-        files = _by_device_name(artifact)
+        files = by_device_name(artifact)
         part = shell_path(self._store, f"{artifact.sha256}.part")
         candidates = [name for name, size in found.part.items() if name in files and files[name].size == size]
         digests = self._digests(part, candidates, deadline)
@@ -264,7 +264,7 @@ class PosixFiles:
             return
         if has_tar.strip():
             with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
-                length = _write_tar(Path(archive.name), missing)
+                length = write_tar(Path(archive.name), missing)
                 scaled = None if progress is None else lambda done, _all: progress(min(before + done, total), total)
                 self._pour((_UNPACK, part), Path(archive.name), 0, length, deadline, scaled)
             return
@@ -309,7 +309,7 @@ class PosixFiles:
             complete = [name for name, size in present.items() if size == artifact.size]
             if complete:
                 return _Found(shell_path(folder, complete[0]), {}, free)
-        elif present and present == {name: file.size for name, file in _by_device_name(artifact).items()}:
+        elif present and present == {name: file.size for name, file in by_device_name(artifact).items()}:
             return _Found(folder, {}, free)
         if state == "present":
             # Something else changed it after it was checked: it is no longer what its name says.
@@ -382,29 +382,6 @@ class PosixFiles:
         return self._storage_full(needed, space, 0)
 
 
-def device_name(name: str) -> str:
-    """Name of a model file on the device: as on the host, without what would break a line or a path."""
-    plain = re.sub(r"[\x00-\x1f\x7f/]", "_", PurePosixPath(name).name)
-    while len(plain.encode("utf-8", "replace")) > 200:
-        plain = plain[1:]
-    return plain if plain.strip(".") else f"model{plain}"
-
-
-def _by_device_name(artifact: Artifact) -> dict[str, ArtifactFile]:
-    if artifact.kind == "model":
-        (file,) = artifact.files
-        return {device_name(file.name): file}
-    for file in artifact.files:
-        path = PurePosixPath(file.name)
-        if path.is_absolute() or ".." in path.parts or re.search(r"[\x00-\x1f\x7f]", file.name):
-            raise Permanent(
-                f"the runner holds a file with the name {file.name!r}, which cannot be deployed",
-                error_class=ErrorClass.RUNNER_INVALID,
-                advice="rename the file or pack the runner again",
-            )
-    return {file.name: file for file in artifact.files}
-
-
 def _free_bytes(text: str) -> int | None:
     """Free bytes in a line "free" with the answer of `df -P -k`."""
     row = re.search(r"(?m)^free .*?(\d+) +(\d+) +(-?\d+) +\d+% ", text)
@@ -413,17 +390,6 @@ def _free_bytes(text: str) -> int | None:
 
 def _hash_of(entry: str) -> str:
     return entry.removeprefix("trash.").removesuffix(".part")
-
-
-def _write_tar(path: Path, files: Mapping[str, ArtifactFile]) -> int:
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-        for name, file in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = file.size
-            member.mode = 0o755 if file.executable else 0o644
-            with Path(file.path).open("rb") as content:
-                archive.addfile(member, content)
-    return path.stat().st_size
 
 
 def _left(deadline: float) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from device_agents.base import DeviceAgent
-from device_agents.posix.files import RESERVE_BYTES, PosixFiles, device_name
+from device_agents.posix.files import RESERVE_BYTES, PosixFiles
+from device_agents.posix.packing import device_name
 from harness.errors import ErrorClass, Permanent, Transient
 from harness.model import Artifact
 from tests.contract.helpers import model, run_job, runner, spec
