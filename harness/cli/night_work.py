@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.repeats import RepeatPolicy
 from harness.cli import compose, night_end, resuming
+from harness.cli.execution import Execution, close_run
 from harness.cli.main import Context
 from harness.cli.night_pairs import PairWork
 from harness.cli.night_setup import Tonight, with_new_files, with_pinned
 from harness.cli.pairs import close_left
-from harness.cli.run import Execution, Prepared, close_run, plan_of, record_of
+from harness.cli.run import Prepared, plan_of, record_of
 from harness.errors import NoDeviceError
 from harness.leases import identity_of_this_process, is_alive
 from harness.model import Attached, CaseStatus, NightRecord, NightRole, NightSummary, RunRecord, RunStatus

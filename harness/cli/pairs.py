@@ -11,8 +11,9 @@ import click
 
 from harness.analysis.repeats import FIXED
 from harness.cli import compose
+from harness.cli.execution import Execution, close_run
 from harness.cli.main import Context
-from harness.cli.run import Execution, Prepared, close_run, record_of, run_id
+from harness.cli.run import Prepared, record_of, run_id
 from harness.leases import is_alive
 from harness.model import ErrorInfo, ModelFile, NightRole, RunRecord, RunStatus
 from harness.nightly.bisecting import PairRows, Search

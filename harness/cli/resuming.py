@@ -23,7 +23,7 @@ from harness.model import (
 from harness.plan import Assets, ResolvedDevice, resolve_devices, usable
 
 if TYPE_CHECKING:
-    from harness.cli.run import Execution
+    from harness.cli.execution import Execution
     from harness.store import Store
 
 
@@ -54,7 +54,7 @@ def prepare(context: Context, store: Store, record: RunRecord) -> Execution:
     Cases of phones that are away stay planned; a model or runner that is no longer the one of the plan refuses its
     cases.
     """
-    from harness.cli.run import Execution
+    from harness.cli.execution import Execution
 
     loaded = compose.load_inventory(context)
     store.requeue_running(record.id)

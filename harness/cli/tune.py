@@ -149,14 +149,15 @@ class _Sweep:
 
     def go(self) -> int:
         """Measure, conclude, keep, show; returns the exit code."""
-        from harness.cli import exits, interrupts, run
+        from harness.cli import exits, interrupts
+        from harness.cli.execution import close_run
         from harness.tuning import conclude
 
         prepared = self._sweep.prepared
         self._store.begin_run(self._record, prepared.plan.cases)
         with interrupts.until_signalled() as cancel:
             self._rounds(cancel)
-        left = run.close_run(self._store, self._record.id)
+        left = close_run(self._store, self._record.id)
         trials = self._trials()
         conclusion = conclude(trials, self._metric)
         if not left and conclusion.best is not None:
@@ -190,7 +191,7 @@ class _Sweep:
                 return
 
     def _measure(self, cases: Sequence[PlannedCase], cancel: Event) -> None:
-        from harness.cli.run import Execution
+        from harness.cli.execution import Execution
 
         context, prepared = self._context, self._sweep.prepared
         execution = Execution(
