@@ -5,14 +5,10 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.main import Context
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
