@@ -27,7 +27,7 @@ from harness.analysis.nights.cusum import Cusum
 from harness.analysis.nights.epochs import Floats, Ints, Panel
 from harness.analysis.nights.pairs import PAIRS, decide
 from harness.analysis.nights.pool import WINDOW, Baseline, NightScore, baseline, night_offset, night_score
-from harness.analysis.nights.steps import locate, split
+from harness.analysis.nights.steps import height, locate, split
 from harness.model import Ack, ChangeState, LevelStep, PairOutcome, PairResult, PairSet
 
 BACK = 4
@@ -170,6 +170,8 @@ def scan(table: Panel, acks: Sequence[Ack] = (), pairs: Sequence[PairSet] = (), 
         _acknowledge(table, own, waiting[-1], len(table.nights) - 1)
     if own.suspicion:
         own.suspicion = _finished(table, own.suspicion)
+    if own.opened:
+        own.opened = _sized(table, own, own.opened)
     return own
 
 
@@ -278,6 +280,21 @@ def _finished(table: Panel, one: Suspicion) -> Suspicion:
         one.step, low=found.low, high=found.high, earliest=table.nights[earliest], latest=table.nights[latest]
     )
     return replace(one, step=step, good=table.builds[max(earliest - 1, 0)], rough=None)
+
+
+def _sized(table: Panel, own: Scan, change: Suspicion) -> Suspicion:
+    """How large an open change is by all nights on its level: it was confirmed by the first few of them. Its date
+    stays, for the pairs were run for that."""
+    start = change.step.index
+    confirmed = [one for one in own.suspicions if one.result and one.result.outcome is PairOutcome.CONFIRMED]
+    later = [one.step.index for one in (*confirmed, *filter(None, [own.suspicion])) if one.step.index > start]
+    columns = [*change.base[-WINDOW:], *range(start, min(later, default=len(table.nights)))]
+    line = Line({column: _offset(table, own, change.known, column) for column in columns}, start)
+    place = sum(column < start for column in line.there)
+    if not 0 < place < len(line.there):
+        return change
+    delta, low, high = height(line.offsets, place)
+    return replace(change, step=replace(change.step, delta=delta, low=low, high=high))
 
 
 def _ask_pairs(table: Panel, own: Scan, sets: Sequence[PairSet], at: int, wanted: int) -> None:

@@ -52,6 +52,18 @@ def split(offsets: Floats, first: int = 1) -> Split:
     return Split(at, min(int(early), at), max(int(late), at), delta, min(float(low), delta), max(float(high), delta))
 
 
+def height(offsets: Floats, at: int) -> tuple[float, float, float]:
+    """`delta`, `low` and `high` of a step whose place is known.
+
+    Args: offsets: without NaN. at: index of the first value of the new level, with one or more on both sides.
+    """
+    rows = _drawn(offsets, at)
+    drawn = np.median(rows[:, at:], axis=1) - np.median(rows[:, :at], axis=1)
+    delta = float(np.median(offsets[at:]) - np.median(offsets[:at]))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return delta, min(float(low), delta), max(float(high), delta)
+
+
 def locate(offsets: Floats, first: int = 1) -> tuple[int, float]:
     """`at` and `delta` of `split`, without the intervals, which take a hundred times as long."""
     places = range(_first(offsets, first), len(offsets))

@@ -115,6 +115,26 @@ def test_pairs_make_it_a_regression_or_clear_it() -> None:
     assert (cleared.state, cleared.regressed) == (ChangeState.CLEARED, False)
 
 
+def test_an_open_regression_is_as_large_as_all_its_nights_say() -> None:
+    rows = series(70, together(step(40, 0.1), step(43, 0.1)))
+    night = first_suspicion(rows)
+    early, late = (confirmed([row for row in rows if row.night <= until], 0.15) for until in (night, night_of(69)))
+    assert early.step is not None and late.step is not None
+    assert early.step.delta == pytest.approx(0.1, abs=0.03)
+    assert late.step.delta == pytest.approx(0.2, abs=0.02)
+    assert late.step.low < late.step.delta < late.step.high
+    assert replace(late.step, delta=0, low=0, high=0) == replace(early.step, delta=0, low=0, high=0), "its date stays"
+    assert (late.good_build, late.ab) == (early.good_build, early.ab), "and what was paired"
+
+
+def test_a_further_step_is_no_part_of_the_open_one() -> None:
+    rows = series(70, together(step(40, 0.06), step(65, 0.3)))
+    first = scan(panel(SERIES.metric, rows)).suspicions[0]
+    found = scan(panel(SERIES.metric, rows), pairs=pairs(night_of(first.night), first.good, first.bad, 0.06))
+    assert found.opened is not None and found.suspicion is not None
+    assert found.opened.step.delta == pytest.approx(0.06, abs=0.015)
+
+
 def test_without_pairs_each_night_dates_again() -> None:
     rows = series(60, together(step(38, 0.03), step(44, 0.1)))
     early = judge(SERIES, [row for row in rows if row.night <= night_of(43)])
