@@ -102,7 +102,8 @@ def _view(change: Change, nights: NightInput, told: NightSummary | None, phones:
     ack = next((one for one in reversed(nights.acks) if one.series == series), None)
     search = next((one for one in told.bisections if one.series == series.key), None) if told else None
     chart = _chart(change, drawn, mark)
-    good, bad, paired = (_build(told, sha) for sha in (change.good_build, change.bad_build, change.pair_build))
+    good, bad = told.builds_of(change) if told else (_build(told, change.good_build), _build(told, change.bad_build))
+    paired = _build(told, change.pair_build)
     return ChangeView(
         anchor=anchor(series),
         href=href(series),
@@ -122,7 +123,7 @@ def _view(change: Change, nights: NightInput, told: NightSummary | None, phones:
         good=good,
         bad=bad,
         pairs=_pairs(change.ab),
-        next=_next(change, state, good, paired),
+        next=_next(change, state, _build(told, change.good_build), paired),
         command=_command(series, state),
         reason=change.reason,
         facts=_facts(change, search, ack if change.state is ChangeState.ACKNOWLEDGED else None, paired),

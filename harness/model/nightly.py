@@ -198,6 +198,16 @@ class NightSummary:
         """Name of a build, the beginning of its hash where it has none, "" for ""."""
         return self.names.get(sha256) or sha256[:12]
 
+    def builds_of(self, change: Change) -> tuple[str, str]:
+        """Names of the last good and the first bad build of a change: as a search found them, which tells one build
+        from the next, else as the nights have them."""
+        key = change.series.key
+        found = next((one for one in self.bisections if one.series == key and one.confidence is not None), None)
+        # A further suspicion of a series is about other builds than the search for what is open already.
+        if found is not None and found.first_bad and change.state is ChangeState.REGRESSION:
+            return found.last_good, found.first_bad
+        return self.build_name(change.good_build), self.build_name(change.bad_build)
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self) | {"changes": [change.to_json() for change in self.changes]}

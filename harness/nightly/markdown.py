@@ -144,7 +144,7 @@ def _changes(title: str, summary: NightSummary, changes: Iterable[Change]) -> _T
 
 
 def _change(summary: NightSummary, change: Change) -> tuple[str, ...]:
-    good, bad = summary.build_name(change.good_build), summary.build_name(change.bad_build)
+    good, bad = summary.builds_of(change)
     why = "; ".join((change.reason, *change.events))
     return (
         _name(change.series.key),

@@ -139,6 +139,13 @@ def test_what_is_not_dated_has_no_number(nights: NightInput) -> None:
     assert found.no_chart.startswith("the values of its nights were not read")
 
 
+def test_the_builds_are_those_that_a_search_found(nights: NightInput) -> None:
+    searched = change(ChangeState.REGRESSION, series(), regressed=True, good_build="ab" * 32)
+    assert row(only(nights, searched), "confirmed").good == "llama.cpp-b7301"
+    again = row(only(nights, replace(searched, state=ChangeState.SUSPECT)), "confirmed")
+    assert again.good == "ab" * 6, "the search was for what is open already"
+
+
 def test_beyond_the_budget_the_worst_are_drawn(nights: NightInput) -> None:
     many = [change(ChangeState.SUSPECT, series(model=f"m{number}")) for number in range(MOST_CHARTS + 3)]
     drawn = tuple(replace(nights.series[0], series=one.series) for one in many)
@@ -148,7 +155,7 @@ def test_beyond_the_budget_the_worst_are_drawn(nights: NightInput) -> None:
 
 
 def test_a_build_without_a_name_is_named_by_its_hash(nights: NightInput) -> None:
-    unknown = change(ChangeState.REGRESSION, series(), regressed=True, bad_build="ef" * 32)
+    unknown = change(ChangeState.REGRESSION, series("prefill_tps"), regressed=True, bad_build="ef" * 32)
     assert row(only(nights, unknown), "confirmed").bad == "efefefefefef"
     untold = replace(only(nights, unknown), night=replace(nights.night, summary=None), before=())
     assert row(untold, "confirmed").good == GOOD[:12]

@@ -112,6 +112,11 @@ def test_a_summary_comes_back_as_it_was(store: Store) -> None:
     assert found is not None and found.summary == SUMMARY
     assert (found.status, found.ended_at, SUMMARY.due) == (RunStatus.FINISHED, 2000.0, 430)
     assert SUMMARY.regressions == (CHANGE,)
+    assert SUMMARY.builds_of(CHANGE) == ("b9000", "b9001"), "as the search found them"
+    searching = replace(SUMMARY, bisections=(replace(SUMMARY.bisections[0], confidence=None),))
+    assert searching.builds_of(replace(CHANGE, good_build="a" * 64, bad_build="c" * 64)) == ("b9000", "c" * 12)
+    suspect = replace(CHANGE, state=ChangeState.SUSPECT, good_build="c" * 64, bad_build="a" * 64)
+    assert SUMMARY.builds_of(suspect) == ("c" * 12, "b9000"), "of another change than the search"
     assert (SUMMARY.build_name("a" * 64), SUMMARY.build_name("c" * 64)) == ("b9000", "c" * 12)
 
 
