@@ -48,6 +48,8 @@ STALE_S = 26 * 3600.0
 """Age of the newest night from which on it is old: a night that should have ended did not."""
 NEWEST = 31
 """Nights of the history that are shown at once."""
+MOST_RUNS = 3
+"""Runs that are named with a night; the first one measures, a search for a build takes a dozen."""
 NO_OWNER = "no owner named"
 
 _LISTED = (ChangeState.REGRESSION, ChangeState.SUSPECT, ChangeState.IMPROVEMENT)
@@ -273,6 +275,7 @@ def _health(nights: NightInput, fleet: str, phones: Phones) -> FleetHealth:
 
 def _row(night: NightRecord, listed: frozenset[str]) -> NightRow:
     summary = night.summary
+    runs = summary.runs if summary else ()
     counts: tuple[int, ...] = ()
     if summary is not None:
         states = [state_of(change) for change in summary.changes]
@@ -293,7 +296,8 @@ def _row(night: NightRecord, listed: frozenset[str]) -> NightRow:
         status=night.status.value,
         counts=counts,
         absent="" if summary else "no summary",
-        runs=tuple(RunLink(run, run_href(run) if run in listed else "") for run in (summary.runs if summary else ())),
+        runs=tuple(RunLink(run, run_href(run) if run in listed else "") for run in runs[:MOST_RUNS]),
+        more_runs=f"{len(runs) - MOST_RUNS} more" if len(runs) > MOST_RUNS else "",
     )
 
 

@@ -192,7 +192,7 @@ class RunLink:
 @dataclass(frozen=True, slots=True)
 class NightRow:
     """A night in the history. `counts` are measured, failed, refused, left, confirmed, suspect, bisections; empty where
-    it left no summary, and `absent` says why."""
+    it left no summary, and `absent` says why. `more_runs` counts those that are not named: a search takes many."""
 
     night: str
     started: str
@@ -202,6 +202,7 @@ class NightRow:
     counts: tuple[int, ...]
     absent: str
     runs: tuple[RunLink, ...]
+    more_runs: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,14 @@ def test_changes_lead_to_the_file_of_their_tier(nights: NightInput) -> None:
     assert "5.3 % worse since 11 Nov" in alone.changes[0].text
 
 
+def test_of_many_runs_the_first_are_named_and_the_others_counted(nights: NightInput) -> None:
+    told = nights.night.summary
+    assert told is not None
+    many = replace(nights, night=replace(nights.night, summary=replace(told, runs=tuple(f"r{n}" for n in range(9)))))
+    newest, *_ = head(many).history
+    assert ([run.key for run in newest.runs], newest.more_runs) == (["r0", "r1", "r2"], "6 more")
+
+
 def test_every_night_has_a_row_with_its_runs(nights: NightInput) -> None:
     found = head(nights)
     assert len(found.history) == NIGHTS <= NEWEST
