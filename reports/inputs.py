@@ -127,8 +127,7 @@ class Telemetry(Protocol):
 def decides_builds(record: RunRecord) -> bool:
     """Whether a run measured builds against one another, to confirm a suspicion or to find the first bad one: it is no
     run of a suite."""
-    nightly = record.options.get("nightly")
-    return isinstance(nightly, Mapping) and nightly.get("role") in (NightRole.PAIRS, NightRole.BISECT)
+    return NightRole.decides_builds(record.options)
 
 
 # --- nights -----------------------------------------------------------------------------------------------------------

@@ -168,8 +168,7 @@ class PairWork:
             (run.ended_at or run.started_at) - run.started_at
             for run in self.store.runs()
             if run.lab == self._inventory.lab.name
-            and (role := NightRole.of(run.options)) is not None
-            and role.compares
+            and NightRole.decides_builds(run.options)
             and run.options["nightly"].get("night") == self.night
         )
 

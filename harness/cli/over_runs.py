@@ -30,11 +30,14 @@ _GAP = "·"
 @click.option("--runs", "newest", type=click.IntRange(min=1), default=30, show_default=True, help="The newest so many.")
 @click.pass_obj
 def history(context: Context, metric: str, model: str, device: str, runner: str, workload: str, newest: int) -> None:
-    """Show one metric over the runs: the newest value, what it was before, and a sparkline of the medians."""
+    """Show one metric over the runs: the newest value, what it was before, and a sparkline of the medians.
+
+    Runs that only compare two builds are left out; `farm runs` lists them.
+    """
     from harness.analysis.over_runs import over_runs
     from harness.analysis.repeats import RepeatPolicy
     from harness.cli import judged_series, lookup, words
-    from harness.model import METRICS
+    from harness.model import METRICS, NightRole
 
     spec = METRICS.get(metric)
     if spec is None:
@@ -47,7 +50,8 @@ def history(context: Context, metric: str, model: str, device: str, runner: str,
         return all(fnmatchcase(name, pattern) for name, pattern in zip(names, patterns, strict=True))
 
     with lookup.open_existing(context) as store:
-        records = sorted(store.runs(), key=lambda record: record.started_at)[-newest:]
+        suites = [record for record in store.runs() if not NightRole.decides_builds(record.options)]
+        records = sorted(suites, key=lambda record: record.started_at)[-newest:]
         policies = {record.id: RepeatPolicy.of_run(record).warm_up for record in records}
         rows = [row for record in records for row in store.measurements(record.id) if wanted(row.planned)]
         found = [series for series in over_runs(rows, metric, policies) if series.measured or context.json]

@@ -66,8 +66,7 @@ class PairLab:
         nights = {
             record.id: str(about["night"])
             for record in self.store.runs()
-            if (role := NightRole.of(record.options)) is not None
-            and role.compares
+            if NightRole.decides_builds(record.options)
             and wanted.items() <= (about := record.options["nightly"]).items()
         }
         rows = (row for run in nights for row in self.store.measurements(run))
@@ -138,8 +137,8 @@ class PairLab:
 def close_left(store: Store) -> None:
     """Close the runs of pairs whose process was killed: what is missing of them is planned anew."""
     for record in store.runs():
-        role = NightRole.of(record.options)
-        if role is not None and role.compares and record.status is not RunStatus.FINISHED and not _is_driven(record):
+        unfinished = record.status is not RunStatus.FINISHED
+        if unfinished and NightRole.decides_builds(record.options) and not _is_driven(record):
             close_run(store, record.id, resumable=False)
 
 

@@ -27,6 +27,12 @@ class NightRole(StrEnum):
         name = stored.get("role") if isinstance(stored, Mapping) else None
         return next((role for role in cls if role.value == name), None)
 
+    @classmethod
+    def decides_builds(cls, options: Mapping[str, Any]) -> bool:
+        """Whether a run with these options measured builds against one another: it is no run of a suite."""
+        role = cls.of(options)
+        return role is not None and role.compares
+
     @property
     def compares(self) -> bool:
         """Whether its runs hold pairs of builds: what is missing of such a run is planned anew, never resumed."""

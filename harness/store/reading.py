@@ -51,7 +51,7 @@ def newest_unfinished(connection: Connection) -> RunRecord | None:
     query = sa.select(runs).where(runs.c.status != RunStatus.FINISHED.value)
     found = connection.execute(query.order_by(runs.c.started_at.desc(), runs.c.id.desc())).mappings()
     records = (rows.run_from_row(row) for row in found)
-    return next((one for one in records if (role := NightRole.of(one.options)) is None or not role.compares), None)
+    return next((one for one in records if not NightRole.decides_builds(one.options)), None)
 
 
 def planned(connection: Connection, run_id: str, status: CaseStatus | None) -> tuple[PlannedCase, ...]:

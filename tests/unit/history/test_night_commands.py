@@ -15,7 +15,7 @@ from harness.cli.main import main
 from harness.leases import identity_of_this_process
 from harness.store import Store
 from tests.unit.artifacts import files
-from tests.unit.nightly.nights import LAB, NIGHTS, STEP, changed_nights, night_of, store_runs
+from tests.unit.nightly.nights import LAB, NIGHTS, STEP, changed_nights, night_of, pairs_run, store_runs
 
 RATE, LOAD, MEMORY = (f"flagship/m/llama/chat/{metric}" for metric in ("decode_tps", "load_ms", "peak_memory_mb"))
 
@@ -231,6 +231,12 @@ def test_history_says_what_the_nights_say(farm: Farm) -> None:
     steady = farm.json("history", "--metric", "peak_memory_mb", "--device", "pixel")["series"]
     assert [series["judged"] for series in steady] == [None, {"state": "steady", "since": "", "delta": None}]
     assert [series["runner"] for series in steady] == ["llama@baseline", "llama"]
+
+
+def test_history_is_not_pushed_out_by_the_pairs_of_a_search(farm: Farm) -> None:
+    before = farm.json("history", "--metric", "decode_tps", "--runs", "5")
+    store_runs(farm.folder / ".farm" / "farm.db", [pairs_run(NIGHTS - 1, 1, 2, 1.1)])
+    assert farm.json("history", "--metric", "decode_tps", "--runs", "5") == before
 
 
 def test_history_needs_no_inventory_to_judge(farm: Farm) -> None:
