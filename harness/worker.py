@@ -222,7 +222,7 @@ class Worker:
         self._event("retry", f"{case.key} attempt {outcome.result.attempt}: {reason}")
         self._setup.reporter.activity(Activity(self._device_id, case, note=f"again, because {reason}"))
         if not self._bring_back(agent):
-            self._finish(case, outcome.result)
+            self._finish(case, stayed_away(outcome.result))
             raise DeviceGone
         agent.jobs.reap(limit_s=limits.SHELL_S)
 
@@ -343,3 +343,12 @@ def headline(result: CaseResult) -> str:
 
 def describe_error(error: ErrorInfo) -> str:
     return f"{error.error_class} in {error.step.value}"
+
+
+def stayed_away(result: CaseResult) -> CaseResult:
+    """What is stored of a device that does not come back: it is lost, though its link was offline on the way out."""
+    error = result.error
+    if error is None or error.error_class != ErrorClass.DEVICE_OFFLINE.value:
+        return result
+    lost = replace(error, error_class=ErrorClass.DEVICE_LOST.value, message=f"{error.message}; it stays away")
+    return replace(result, error=lost)
