@@ -140,8 +140,8 @@ def test_a_phone_that_stays_away_does_not_stop_the_others(
     for phone in (STEADY, FRAIL):
         gate(lab, phone, GATE, open_=phone == STEADY)
     impatient = (
-        "from harness import limits, schedule, session\n"
-        "limits.RECOVERY_S = session.LINK_PATIENCE_S = schedule.RETURN_PATIENCE_S = 3.0\n"
+        "from harness import limits, waiting, worker\n"
+        "limits.RECOVERY_S = waiting.LINK_PATIENCE_S = worker.RETURN_PATIENCE_S = 5.0\n"
         "from harness.cli.main import main\n"
         "main()\n"
     )
