@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 Point = tuple[float, float]
+_X, _Y = itemgetter(0), itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def padded(low: float, high: float, least: float) -> tuple[float, float]:
 
 
 def thin(points: Sequence[Point], buckets: int) -> list[Point]:
-    """At most about 2 x `buckets` points that keep the lowest and the highest of every bucket of x, in order."""
+    """At most about 2 x `buckets` of `points`, which ascend in x: the lowest and the highest of every bucket of it."""
     if len(points) <= 2 * buckets:
         return list(points)
     first, last = points[0][0], points[-1][0]
@@ -57,13 +60,11 @@ def thin(points: Sequence[Point], buckets: int) -> list[Point]:
     index = 0
     for bucket in range(buckets):
         edge = first + (bucket + 1) * width if bucket < buckets - 1 else math.inf
-        stop = index
-        while stop < len(points) and points[stop][0] < edge:
-            stop += 1
+        stop = bisect_left(points, edge, lo=index, key=_X)
         chunk = points[index:stop]
         index = stop
         if chunk:
-            extremes = {min(chunk, key=lambda point: point[1]), max(chunk, key=lambda point: point[1])}
+            extremes = {min(chunk, key=_Y), max(chunk, key=_Y)}
             kept.extend(sorted(extremes))
     if kept[-1] != points[-1]:
         kept.append(points[-1])
