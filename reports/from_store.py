@@ -11,7 +11,7 @@ from harness.analysis.repeats import RepeatPolicy
 from harness.leases import is_alive
 from harness.model import NightRecord, NightSummary, PlannedCase, RunRecord, RunStatus
 from harness.nightly.spans import QUARANTINE, quarantine_spans, quarantined_now
-from harness.store import MeasurementRow, Store
+from harness.store import Store
 from reports.cases import UNTOLD
 from reports.inputs import DeviceInput, NightInput, Past, Repetition, RunInput, decides_builds
 from reports.matrix import METRIC
@@ -22,7 +22,11 @@ NEWEST_RUNS = 30
 
 def read_run(store: Store, record: RunRecord) -> RunInput:
     """Everything of a run but its samples, which are read one measurement at a time when they are drawn."""
-    found = tuple(_repetition(store, row) for row in store.measurements(record.id))
+    outputs, steps = store.run_outputs(record.id), store.run_steps(record.id)
+    found = tuple(
+        Repetition(row, *outputs.get(row.planned.key, ("", ())), steps.get(row.planned.key, ()))
+        for row in store.measurements(record.id)
+    )
     devices = {one.planned.device_id: one for one in found}
     # The newest measurement that ran knows its device best: later rows win, those without facts never do.
     devices |= {one.planned.device_id: one for one in found if one.provenance}
@@ -89,12 +93,6 @@ def _is_before(one: RunRecord, record: RunRecord) -> bool:
     """Whether `one` is a run of the same kind from before."""
     earlier = (one.started_at, one.id) < (record.started_at, record.id)
     return one.suite == record.suite and earlier and not decides_builds(one)
-
-
-def _repetition(store: Store, row: MeasurementRow) -> Repetition:
-    key = row.planned.key
-    log_tail, commands = store.output(key)
-    return Repetition(row, log_tail, commands, store.steps(key))
 
 
 def _quarantines(store: Store, record: RunRecord) -> Mapping[str, str]:

@@ -153,6 +153,15 @@ def step_records(connection: Connection, key: str) -> tuple[StepRecord, ...]:
     return tuple(rows.step_from_row(row) for row in found)
 
 
+def run_steps(connection: Connection, run_id: str) -> dict[str, tuple[StepRecord, ...]]:
+    """Key → its steps, of a whole run in one question."""
+    query = sa.select(steps).join(cases, cases.c.key == steps.c.key).where(cases.c.run == run_id).order_by(steps.c.id)
+    found: dict[str, list[StepRecord]] = {}
+    for row in connection.execute(query).mappings():
+        found.setdefault(row["key"], []).append(rows.step_from_row(row))
+    return {key: tuple(own) for key, own in found.items()}
+
+
 def traces(connection: Connection, key: str, channels: Sequence[str]) -> tuple[Trace, ...]:
     query = sa.select(telemetry).where(telemetry.c.key == key).order_by(telemetry.c.position)
     if channels:
@@ -197,6 +206,12 @@ def output(connection: Connection, key: str) -> tuple[str, tuple[str, ...]]:
     """(end of the log, commands that repeat the measurement); both empty when it never ran."""
     row: Any = connection.execute(sa.select(outputs).where(outputs.c.key == key)).mappings().one_or_none()
     return ("", ()) if row is None else (row["log_tail"], tuple(row["commands"]))
+
+
+def run_outputs(connection: Connection, run_id: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Key → what `output` gives, of a whole run in one question; what never ran is left out."""
+    query = sa.select(outputs).join(cases, cases.c.key == outputs.c.key).where(cases.c.run == run_id)
+    return {row["key"]: (row["log_tail"], tuple(row["commands"])) for row in connection.execute(query).mappings()}
 
 
 def event_records(connection: Connection, run_id: str) -> tuple[rows.EventRecord, ...]:

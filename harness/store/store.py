@@ -325,6 +325,11 @@ class Store:
         with self._read() as connection:
             return reading.step_records(connection, key)
 
+    def run_steps(self, run_id: str) -> Mapping[str, tuple[StepRecord, ...]]:
+        """Key → its steps as `steps` gives them, of all measurements of a run."""
+        with self._read() as connection:
+            return reading.run_steps(connection, run_id)
+
     def traces(self, key: str, *channels: str) -> tuple[Trace, ...]:
         """Telemetry of a measurement: the named channels, or all; absent channels come without samples."""
         with self._read() as connection:
@@ -344,6 +349,11 @@ class Store:
         """(end of the runner's log, commands that repeat the measurement by hand)."""
         with self._read() as connection:
             return reading.output(connection, key)
+
+    def run_outputs(self, run_id: str) -> Mapping[str, tuple[str, tuple[str, ...]]]:
+        """Key → what `output` gives, of all measurements of a run that ran."""
+        with self._read() as connection:
+            return reading.run_outputs(connection, run_id)
 
 
 def _trace_row(key: str, position: int, trace: Trace) -> dict[str, Any]:

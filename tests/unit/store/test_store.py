@@ -56,6 +56,9 @@ def test_a_result_comes_back_whole(store: Store) -> None:
     assert store.traces(case.key, "zone.cpu.temperature") == result.traces[:1]
     assert store.itl(case.key) == result.itl_ms
     assert store.output(case.key) == (result.log_tail, result.commands)
+    assert store.run_steps(case.run) == {case.key: tuple(steps)}
+    assert store.run_outputs(case.run) == {case.key: (result.log_tail, result.commands)}
+    assert store.run_steps("another") == store.run_outputs("another") == {}
 
 
 def test_a_measured_case_is_never_overwritten(store: Store) -> None:
